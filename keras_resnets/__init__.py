@@ -1,0 +1,98 @@
+"""Residual-era networks for Keras 3, built exactly as their papers describe them, on any backend.
+
+    import keras_resnets
+
+    model = keras_resnets.ResNet50()
+    model = keras_resnets.create_model("resnet20", shortcut="B")
+"""
+
+from importlib.metadata import version
+
+from keras_resnets.errors import UsageError
+from keras_resnets.families.mobilenet import (
+    MobileNetV2_x0_5_CIFAR,
+    MobileNetV2_x0_75_CIFAR,
+    MobileNetV2_x1_0_CIFAR,
+    MobileNetV2_x1_4_CIFAR,
+)
+from keras_resnets.families.plain import (
+    Plain110,
+    Plain18,
+    Plain20,
+    Plain32,
+    Plain34,
+    Plain44,
+    Plain56,
+)
+from keras_resnets.families.resnet import (
+    ResNet101,
+    ResNet101V1_5,
+    ResNet110,
+    ResNet1202,
+    ResNet152,
+    ResNet152V1_5,
+    ResNet18,
+    ResNet20,
+    ResNet32,
+    ResNet34,
+    ResNet44,
+    ResNet50,
+    ResNet50V1_5,
+    ResNet56,
+    ResNet8,
+)
+from keras_resnets.families.shufflenet import (
+    ShuffleNetV2_x0_5_CIFAR,
+    ShuffleNetV2_x1_0_CIFAR,
+    ShuffleNetV2_x1_5_CIFAR,
+    ShuffleNetV2_x2_0_CIFAR,
+)
+from keras_resnets.registry import create_model, get_variant, list_models
+from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, model_info
+from keras_resnets.variant import Variant
+
+__version__ = version("keras-resnets")
+
+__all__ = [
+    "MobileNetV2_x0_5_CIFAR",
+    "MobileNetV2_x0_75_CIFAR",
+    "MobileNetV2_x1_0_CIFAR",
+    "MobileNetV2_x1_4_CIFAR",
+    "ModelInfo",
+    "Plain110",
+    "Plain18",
+    "Plain20",
+    "Plain32",
+    "Plain34",
+    "Plain44",
+    "Plain56",
+    "ResNet101",
+    "ResNet101V1_5",
+    "ResNet110",
+    "ResNet1202",
+    "ResNet152",
+    "ResNet152V1_5",
+    "ResNet18",
+    "ResNet20",
+    "ResNet32",
+    "ResNet34",
+    "ResNet44",
+    "ResNet50",
+    "ResNet50V1_5",
+    "ResNet56",
+    "ResNet8",
+    "ShuffleNetV2_x0_5_CIFAR",
+    "ShuffleNetV2_x1_0_CIFAR",
+    "ShuffleNetV2_x1_5_CIFAR",
+    "ShuffleNetV2_x2_0_CIFAR",
+    "UsageError",
+    "Variant",
+    "__version__",
+    "count_macs",
+    "count_parameters",
+    "create_model",
+    "depth",
+    "get_variant",
+    "list_models",
+    "model_info",
+]

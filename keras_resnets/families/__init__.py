@@ -1,0 +1,1 @@
+"""One file a family: its spec, its blocks, its builder and its table of variants."""

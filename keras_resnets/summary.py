@@ -1,0 +1,122 @@
+"""What a network costs: parameters, multiply-accumulates and depth, read off the built model."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_resnets.registry import get_variant
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A registered model and its cost.
+
+    Attributes:
+        name: Name in the registry.
+        family: Family it belongs to.
+        reference: Paper and table.
+        input_shape: Shape the figures hold for, without the batch.
+        classes: Number of classes the figures hold for.
+        parameters: Trainable parameters, as papers count them.
+        total_parameters: Trainable parameters and BatchNorm's moving statistics, as Keras counts them.
+        macs: Multiply-accumulates of all convolutions and dense layers for one image.
+        depth: Convolutions and dense layers on the longest path, as papers count depth.
+        options: Fields of the spec that a call may set.
+    """
+
+    name: str
+    family: str
+    reference: str
+    input_shape: tuple[int, ...]
+    classes: int
+    parameters: int
+    total_parameters: int
+    macs: int
+    depth: int
+    options: tuple[str, ...]
+
+
+def model_info(name: str) -> ModelInfo:
+    """Builds the variant of that name and measures it.
+
+    Raises:
+        UsageError: If there is no such name.
+    """
+    variant = get_variant(name)
+    model = variant()
+    return ModelInfo(
+        name=variant.name,
+        family=variant.spec.family,
+        reference=variant.reference,
+        input_shape=tuple(model.input_shape[1:]),
+        classes=variant.classes,
+        parameters=count_parameters(model),
+        total_parameters=model.count_params(),
+        macs=count_macs(model),
+        depth=depth(model),
+        options=variant.options,
+    )
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Number of trainable parameters."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def count_macs(model: keras.Model) -> int:
+    """Multiply-accumulates of all convolutions and dense layers for one image.
+
+    A convolution costs output height * output width * kernel weights, a dense layer its kernel's weights. Biases,
+    normalisation, activations, pooling and additions are left out, as papers leave them out.
+
+    Raises:
+        ValueError: If a layer's output size is unknown (the model was built with None for height or width).
+    """
+    return sum(_layer_macs(layer) for layer in _leaves(model))
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _layer_macs(layer: keras.layers.Layer) -> int:
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(layer.kernel.shape)
+    if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        return 0
+    last = layer.data_format == "channels_last"
+    height, width = layer.output.shape[1:3] if last else layer.output.shape[2:4]
+    if height is None or width is None:
+        raise ValueError(f"{layer.name}: MACs need a known image size; build the model with a full input_shape")
+    return height * width * math.prod(layer.kernel.shape)
+
+
+def depth(model: keras.Model) -> int:
+    """Convolutions and dense layers on the longest path from input to output.
+
+    This is what the number in a network's name counts: a projection runs beside a block and adds nothing.
+    """
+    counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    longest: dict[str, int] = {}
+    for layer in model.get_config()["layers"]:  # in topological order, with public inbound nodes
+        before = max((longest[name] for name in _inbound(layer["inbound_nodes"])), default=0)
+        longest[layer["name"]] = before + isinstance(model.get_layer(layer["name"]), counted)
+    return max(longest.values())
+
+
+def _inbound(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if "keras_history" in config:
+            yield config["keras_history"][0]
+        for value in config.values():
+            yield from _inbound(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _inbound(value)
