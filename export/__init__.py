@@ -1,0 +1,28 @@
+"""From a trained Keras 3 model to `.tflite` files whose accuracy, size and speed are known.
+
+    from export import to_tflite
+
+    to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train)
+"""
+
+from export.bench import Measurement, measure
+from export.calibrate import Calibration, pick_calibration
+from export.convert import Exported, export_modes, load_model, to_tflite
+from export.quantize import MODES, Mode, get_mode
+from export.verify import Verification, verify
+
+__all__ = [
+    "MODES",
+    "Calibration",
+    "Exported",
+    "Measurement",
+    "Mode",
+    "Verification",
+    "export_modes",
+    "get_mode",
+    "load_model",
+    "measure",
+    "pick_calibration",
+    "to_tflite",
+    "verify",
+]

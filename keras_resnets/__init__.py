@@ -48,7 +48,7 @@ from keras_resnets.families.shufflenet import (
     ShuffleNetV2_x2_0_CIFAR,
 )
 from keras_resnets.registry import create_model, get_variant, list_models
-from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, model_info
+from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, iter_layers, model_info
 from keras_resnets.variant import Variant
 
 __version__ = version("keras-resnets")
@@ -93,6 +93,7 @@ __all__ = [
     "create_model",
     "depth",
     "get_variant",
+    "iter_layers",
     "list_models",
     "model_info",
 ]

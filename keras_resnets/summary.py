@@ -75,13 +75,14 @@ def count_macs(model: keras.Model) -> int:
     Raises:
         ValueError: If a layer's output size is unknown (the model was built with None for height or width).
     """
-    return sum(_layer_macs(layer) for layer in _leaves(model))
+    return sum(_layer_macs(layer) for layer in iter_layers(model))
 
 
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def iter_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model and of the models nested in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from iter_layers(layer)
         else:
             yield layer
 

@@ -113,7 +113,7 @@ class Variant:
         classes = self.classes if classes is None else classes
         if classes < 1:
             raise UsageError(f"classes={classes}: a classifier needs at least 1 class")
-        inputs = keras.Input(self._check_shape(input_shape, spec.stride), name="image")
+        inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
         x = inputs if pixel_stats is None else layers.normalize(inputs, *pixel_stats)
         for _, x in spec.stages(x):
             pass
@@ -132,7 +132,19 @@ class Variant:
             raise TypeError(f"{self.callable} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}")
         return dataclasses.replace(self.spec, **options)
 
-    def _check_shape(self, shape: Sequence[int | None] | None, stride: int) -> tuple[int | None, ...]:
+    def resolve_input(
+        self, shape: Sequence[int | None] | None = None, spec: Spec | None = None
+    ) -> tuple[int | None, ...]:
+        """The input shape a call would use; fails as the call would, without building anything.
+
+        Args:
+            shape: As `input_shape` of a call.
+            spec: The spec after options; defaults to the variant's own.
+
+        Raises:
+            UsageError: If the shape is malformed or the image too small for the strides.
+        """
+        stride = (spec or self.spec).stride
         last = layers.channel_axis() == -1
         if shape is None:
             height, width, count = self.input_shape

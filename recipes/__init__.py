@@ -1,0 +1,1 @@
+"""Recipes that train the networks, and the command line that runs everything."""

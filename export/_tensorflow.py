@@ -1,0 +1,67 @@
+"""The only place that runs TensorFlow's converter; also a program, for models trained on another backend.
+
+    KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER MODE...
+
+reads FOLDER/model.keras and FOLDER/images.npy and writes FOLDER/MODE.tflite for each mode.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export.quantize import MODES, Mode
+
+
+def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None) -> Iterator[tuple[Mode, bytes]]:
+    """Converts a model to one flatbuffer a mode, batch size 1, built-in operations only.
+
+    Args:
+        model: A model with one image input, on the TensorFlow backend.
+        modes: Modes wanted.
+        images: Calibration images, shape (n, height, width, channels), for the modes that need them.
+
+    Yields:
+        Mode and the bytes of its `.tflite` file.
+    """
+    import tensorflow as tf
+
+    shape = (1, *model.input_shape[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            "serve",
+            lambda image: model(image, training=False),
+            input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
+        )
+        archive.write_out(folder, verbose=False)
+        for mode in modes:
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            if mode.optimize:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if mode.weights == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            if mode.calibrated:
+                converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            yield mode, converter.convert()
+
+
+def main(folder: Path, modes: list[str]) -> None:
+    """Converts FOLDER/model.keras, importing first the modules that define its layers."""
+    for module in json.loads((folder / "modules.json").read_text()):
+        importlib.import_module(module)
+    images = np.load(folder / "images.npy", allow_pickle=False) if (folder / "images.npy").exists() else None
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    for mode, data in convert(model, [MODES[name] for name in modes], images):
+        (folder / f"{mode.name}.tflite").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,187 @@
+"""Measuring files side by side: accuracy over a test set and latency."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.recipe import read_recipe
+from export.runtimes.litert import LiteRT, count_operations
+from keras_resnets.errors import UsageError
+
+ROUNDS = 20
+RUNS_PER_ROUND = 10
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One file on one runtime.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        accuracy: Share of the test images it classifies correctly.
+        predictions: Class it names for every test image.
+        p50_ms: Median latency of one image, milliseconds.
+        p90_ms: Latency that nine of ten runs stay below, milliseconds.
+        runs: Number of timed runs.
+        threads: Threads of the interpreter.
+    """
+
+    path: Path
+    bytes: int
+    accuracy: float
+    predictions: np.ndarray
+    p50_ms: float
+    p90_ms: float
+    runs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured file; what is None was not measured.
+
+    Attributes:
+        model: Name of the model.
+        mode: Name of the mode it was exported with.
+        file: Name of the file.
+        parameters: Trainable parameters.
+        macs: Multiply-accumulates for one image.
+        bytes: Size of the file.
+        accuracy: Share of the test images classified correctly.
+        agreement: Share of the test images on which the file names the same class as the Keras model.
+        p50_ms: Median latency of one image, milliseconds.
+        p90_ms: Latency that nine of ten runs stay below, milliseconds.
+        speedup: p50 of the model's float32 file over this one's.
+        float_operations: Operations that compute in floating point.
+        runs: Number of timed runs.
+        threads: Threads of the interpreter.
+    """
+
+    model: str
+    mode: str | None
+    file: str
+    parameters: int | None
+    macs: int | None
+    bytes: int
+    accuracy: float
+    agreement: float | None
+    p50_ms: float
+    p90_ms: float
+    speedup: float | None
+    float_operations: int
+    runs: int
+    threads: int
+
+
+def measure(
+    paths: Sequence[Path],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[Measurement]:
+    """Measures files on LiteRT.
+
+    Accuracy comes first and warms the caches and the clock; then the files are timed in turns (A B A B ...), so
+    that a machine that drifts treats them alike.
+
+    Args:
+        paths: The `.tflite` files.
+        images: Test images, shape (n, height, width, channels).
+        labels: Their classes, shape (n,).
+        threads: Threads of the interpreter.
+        rounds: Turns in which the files are timed, `RUNS_PER_ROUND` runs each.
+        on_step: Called once after each file's accuracy and once after each round.
+
+    Returns:
+        One measurement a file, in the order given.
+
+    Raises:
+        UsageError: If a file does not run, or images or labels do not fit it.
+    """
+    runners = [LiteRT(path, threads) for path in paths]
+    for runner in runners:
+        _check(runner, images, labels)
+    predictions = []
+    for runner in runners:
+        predictions.append(np.array([output.argmax() for output in runner.predict(images)]))
+        on_step()
+    seconds = _latencies(runners, images[0], rounds, on_step)
+    return [
+        Measurement(
+            path=runner.path,
+            bytes=runner.path.stat().st_size,
+            accuracy=float(np.mean(predicted == labels)),
+            predictions=predicted,
+            p50_ms=float(np.percentile(times, 50) * 1e3),
+            p90_ms=float(np.percentile(times, 90) * 1e3),
+            runs=times.size,
+            threads=threads,
+        )
+        for runner, predicted, times in zip(runners, predictions, seconds, strict=True)
+    ]
+
+
+def _latencies(
+    runners: list[LiteRT], image: np.ndarray, rounds: int, on_step: Callable[[], None]
+) -> np.ndarray:
+    seconds = np.empty((len(runners), rounds, RUNS_PER_ROUND))
+    for turn in range(rounds):
+        for index, runner in enumerate(runners):
+            runner.load(image)
+            runner.invoke()  # untimed: the caches still hold the file before
+            seconds[index, turn] = [runner.invoke() for _ in range(RUNS_PER_ROUND)]
+        on_step()
+    return seconds.reshape(len(runners), -1)
+
+
+def _check(runner: LiteRT, images: np.ndarray, labels: np.ndarray) -> None:
+    if images.shape[1:] != runner.input_shape:
+        raise UsageError(
+            f"{runner.path} takes images of shape {runner.input_shape}, the data has {images.shape[1:]}; "
+            f"use the data that the model was trained on"
+        )
+    if labels.max() >= runner.classes:
+        raise UsageError(
+            f"{runner.path} has {runner.classes} classes, the data has labels up to {labels.max()}; "
+            f"use the data that the model was trained on"
+        )
+
+
+def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | None]) -> list[Row]:
+    """Rows of a table, with what the recipe beside each file says of its model.
+
+    Args:
+        measurements: The measured files.
+        named: For each file, the classes that its Keras model names on the same images, shape (n,), or None.
+    """
+    recipes = [read_recipe(measurement.path) for measurement in measurements]
+    models = [recipe.get("model", m.path.stem) for m, recipe in zip(measurements, recipes, strict=True)]
+    modes = [recipe["mode"]["name"] if recipe else None for recipe in recipes]
+    base = {
+        model: m.p50_ms for m, model, mode in zip(measurements, models, modes, strict=True) if mode == "float32"
+    }
+    return [
+        Row(
+            model=model,
+            mode=mode,
+            file=m.path.name,
+            parameters=recipe.get("parameters"),
+            macs=recipe.get("macs"),
+            bytes=m.bytes,
+            accuracy=m.accuracy,
+            agreement=None if classes is None else float(np.mean(m.predictions == classes)),
+            p50_ms=m.p50_ms,
+            p90_ms=m.p90_ms,
+            speedup=base[model] / m.p50_ms if model in base else None,
+            float_operations=count_operations(m.path)[1],
+            runs=m.runs,
+            threads=m.threads,
+        )
+        for m, recipe, model, mode, classes in zip(measurements, recipes, models, modes, named, strict=True)
+    ]

@@ -1,0 +1,34 @@
+"""What a measurement was made on."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("keras-resnets", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "numpy")
+
+
+def describe_environment() -> dict[str, str]:
+    """Processor, cores, load, operating system, Python and the versions of the packages that matter."""
+    described = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            described[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return described
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

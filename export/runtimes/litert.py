@@ -1,0 +1,106 @@
+"""LiteRT with XNNPACK: the runtime of Android and of Linux boards."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_resnets.errors import UsageError
+
+_OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
+_MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
+
+
+class LiteRT:
+    """One `.tflite` file, ready to run.
+
+    Args:
+        path: The file.
+        threads: Threads of the interpreter.
+
+    Raises:
+        UsageError: If the file is missing or broken, needs operations LiteRT lacks, or has not exactly one image
+            input of batch size 1 and one output.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(f"{path} does not run in LiteRT: {reason}") from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
+            raise UsageError(f"{path} is no image classifier: it needs one input (1, h, w, c) and one output")
+        self.path = path
+        self._input, self._output = inputs[0], outputs[0]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (height, width, channels)."""
+        return tuple(int(side) for side in self._input["shape"][1:])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self._output["shape"][-1])
+
+    def load(self, image: np.ndarray) -> None:
+        """Puts one image, shape (height, width, channels), into the input, quantized where the input is."""
+        self._interpreter.set_tensor(self._input["index"], _encode(image[None], self._input))
+
+    def invoke(self) -> float:
+        """Runs the loaded image; returns the seconds that took."""
+        start = time.perf_counter()
+        self._interpreter.invoke()
+        return time.perf_counter() - start
+
+    def predict(self, images: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the output for each image of shape (n, height, width, channels), as float32 (classes,)."""
+        for image in images:
+            self.load(image)
+            self._interpreter.invoke()
+            yield _decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+
+
+def _encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    if not np.issubdtype(tensor["dtype"], np.integer):
+        return values.astype(tensor["dtype"])
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    return np.clip(np.rint(values / scale + zero_point), limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _decode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    if not np.issubdtype(tensor["dtype"], np.integer):
+        return values.astype(np.float32)
+    scale, zero_point = tensor["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def count_operations(path: Path) -> tuple[dict[str, int], int]:
+    """Operations of a file by kind, and how many of them compute in floating point.
+
+    QUANTIZE and DEQUANTIZE only move between types and are not counted as floating point.
+    """
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    kinds: Counter[str] = Counter()
+    float_operations = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            # Files written before the field was widened hold the code in the older 8-bit field.
+            kind = _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            kinds[kind] += 1
+            computes_float = any(graph.tensors[index].type in _FLOAT_TYPES for index in operator.outputs)
+            float_operations += computes_float and kind not in _MOVES_BETWEEN_TYPES
+    return dict(kinds.most_common()), float_operations

@@ -1,0 +1,289 @@
+"""The command line: `keras-resnets COMMAND`, made from the dataclasses below."""
+
+import contextlib
+import io
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import tyro
+from tyro.conf import Positional
+
+# Keras and the backends are imported inside the commands: `--help` answers at once.
+
+DESCRIPTION = "Residual-era networks for Keras 3: train one, quantize it, know its .tflite before it ships."
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Train, export, check and benchmark four small networks; write a report."""
+
+    data: str = "digits"
+    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
+    folder $KERAS_RESNETS_DATA comes first."""
+    models: tuple[str, ...] = ("plain20", "resnet20", "mobilenetv2_x0_5_cifar", "shufflenetv2_x0_5_cifar")
+    """Registered names; see `keras-resnets list`."""
+    epochs: int = 5
+    """Passes over the training set."""
+    out: Path = Path("runs/quickstart")
+    """Folder of report.html, results.json and the .tflite files; an earlier report there is replaced."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and calibration."""
+
+    def run(self) -> None:
+        from export.report import terminal_table
+        from recipes.progress import console
+        from recipes.quickstart import quickstart
+
+        rows = quickstart(self.models, self.data, self.epochs, self.out, self.seed)
+        console.print(terminal_table(rows, f"{self.data}, LiteRT, batch 1, 1 thread"))
+        console.print(f"report: {self.out / 'report.html'}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network; write model.keras, history.csv, config.json and curves.png."""
+
+    model: str
+    """Registered name; see `keras-resnets list`."""
+    out: Path
+    """Folder for the results."""
+    data: str = "digits"
+    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
+    folder $KERAS_RESNETS_DATA comes first."""
+    epochs: int = 5
+    """Passes over the training set."""
+    batch_size: int | None = None
+    """Images per step; default: 32 for sets below 10,000 images, else 128."""
+    learning_rate: float = 0.05
+    """Peak of the schedule: a tenth of the steps warms up to it, a cosine leads to 0."""
+    weight_decay: float = 1e-4
+    """Share of each weight taken off per step and unit of learning rate."""
+    seed: int = 0
+    """Seed of initialisation and shuffling."""
+    overwrite: bool = False
+    """Replace a run that is in the folder already."""
+
+    def run(self) -> None:
+        from recipes.data import load
+        from recipes.progress import console
+        from recipes.train import TrainConfig, check_folder, save, train
+
+        config = TrainConfig(
+            model=self.model,
+            data=self.data,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+        data = load(self.data)
+        check_folder(self.out, overwrite=self.overwrite)
+        run = train(config, data)
+        save(run, self.out)
+        console.print(
+            f"{self.out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
+            f"{self.epochs} epochs, {run.seconds:.0f} s",
+            soft_wrap=True,
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    """Turn a trained model into a .tflite file and check it; write its recipe beside it as .json."""
+
+    model: Positional[Path]
+    """A .keras file, from any backend."""
+    out: Path
+    """The .tflite file."""
+    mode: str = "float32"
+    """float32, float16 (weights halved), dynamic (int8 weights) or int8 (int8 weights and activations)."""
+    data: str | None = None
+    """Data the model was trained on: its training images calibrate int8, its test images check the file."""
+    images: int = 200
+    """Training images to calibrate on, balanced over the classes."""
+    seed: int = 0
+    """Seed of the choice of images."""
+    min_agreement: float = 0.9
+    """Share of the test images on which file and model must agree; below, no file is written."""
+
+    def run(self) -> None:
+        from export import get_mode, load_model, pick_calibration, to_tflite
+        from recipes.data import load
+        from recipes.progress import console
+
+        get_mode(self.mode)
+        model = load_model(self.model)
+        data = load(self.data) if self.data else None
+        exported = to_tflite(
+            model,
+            self.out,
+            mode=self.mode,
+            calibration=pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
+            if data
+            else None,
+            test=data.x_test if data else None,
+            min_agreement=self.min_agreement,
+        )
+        check = exported.verification
+        compared = f"{check.images:,} {'test images' if data else 'images of noise'}"
+        console.print(
+            f"{exported.path}: {exported.bytes:,} bytes, {check.float_operations} float operations, agrees with the "
+            f"Keras model on {check.agreement:.2%} of {compared}, largest error {check.max_error:.2g}",
+            soft_wrap=True,
+        )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure .tflite files side by side on LiteRT: accuracy, size and latency."""
+
+    files: Positional[tuple[Path, ...]]
+    """The .tflite files."""
+    data: str = "digits"
+    """Data whose test images are classified: the data the models were trained on."""
+    reference: Path | None = None
+    """The .keras file the files were exported from; adds their agreement with it."""
+    threads: int = 1
+    """Threads of the interpreter."""
+
+    def run(self) -> None:
+        from keras_resnets import UsageError
+
+        if not self.files:
+            raise UsageError("name at least one .tflite file to measure")
+        from export.bench import ROUNDS, measure, tabulate
+        from export.convert import load_model, name_classes
+        from export.report import terminal_table
+        from recipes.data import load
+        from recipes.progress import bar, console
+
+        data = load(self.data)
+        named = name_classes(load_model(self.reference), data.x_test) if self.reference else None
+        with bar("measure", len(self.files) + ROUNDS) as step:
+            measured = measure(self.files, data.x_test, data.y_test, threads=self.threads, on_step=step)
+        title = f"{self.data}, LiteRT, batch 1, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        console.print(terminal_table(tabulate(measured, [named] * len(measured)), title))
+
+
+@dataclass(frozen=True)
+class List:
+    """List the networks that can be built."""
+
+    pattern: Positional[str] = "*"
+    """Shell pattern, such as 'resnet*'."""
+
+    def run(self) -> None:
+        from keras_resnets import UsageError, get_variant, list_models
+
+        names = list_models(self.pattern)
+        if not names:
+            raise UsageError(f"no model matches {self.pattern!r}; `keras-resnets list` shows all of them")
+        for name in names:
+            print(f"{name:<26} {get_variant(name).reference}")
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show what a network costs and where it comes from."""
+
+    model: Positional[str]
+    """Registered name; see `keras-resnets list`."""
+
+    def run(self) -> None:
+        from keras_resnets import model_info
+
+        info = model_info(self.model)
+        height, width, channels = info.input_shape
+        lines = {
+            "model": info.name,
+            "family": info.family,
+            "paper": info.reference,
+            "input": f"{height} x {width} x {channels}",
+            "classes": f"{info.classes}",
+            "parameters": f"{info.parameters:,} trainable ({info.total_parameters:,} with BatchNorm statistics)",
+            "MACs": f"{info.macs:,} for one image",
+            "depth": f"{info.depth} weighted layers on the longest path",
+            "options": ", ".join(info.options),
+        }
+        for key, value in lines.items():
+            print(f"{key:<11} {value}")
+
+
+COMMANDS = {"quickstart": Quickstart, "train": Train, "export": Export, "bench": Bench, "list": List, "info": Info}
+Command = Quickstart | Train | Export | Bench | List | Info
+
+
+def main() -> None:
+    """Runs the command; a caller's mistake ends in one line on stderr and exit code 2."""
+    command = _parse(sys.argv[1:])
+    try:
+        with _native_logs_muted():
+            _run(command)
+    except KeyboardInterrupt:
+        _fail("interrupted", code=130)
+
+
+def _parse(arguments: list[str]) -> Command:
+    """tyro's reading of the arguments, with the box it draws around a mistake brought down to one line."""
+    drawn = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(drawn):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, args=arguments, prog="keras-resnets", description=DESCRIPTION
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = [line.strip("│╭╮╰╯─ ") for line in drawn.getvalue().splitlines()[1:]]
+        message = " ".join(line for line in itertools.takewhile(bool, lines))
+        known = [word for word in arguments[:1] if word in COMMANDS]
+        _fail(f"{message}; see `{' '.join(['keras-resnets', *known, '--help'])}`")
+
+
+def _run(command: Command) -> None:
+    from keras_resnets import UsageError
+
+    try:
+        command.run()
+    except UsageError as error:
+        _fail(str(error))
+    except OSError as error:  # a full disk, a file that became unreadable
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}; free or choose another place and try again")
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"keras-resnets: error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _native_logs_muted() -> Iterator[None]:
+    """Keeps what native libraries write to file descriptor 2 off the terminal; Python's own stderr stays.
+
+    TensorFlow logs some lines before it has read any log level. Whoever sets TF_CPP_MIN_LOG_LEVEL sees all.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with open(os.devnull, "w") as nowhere, os.fdopen(os.dup(terminal), "w", buffering=1) as stderr:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = stderr
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Data sets: images and labels, checked before anything is trained on them."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_resnets import UsageError
+
+FOLDER_VARIABLE = "KERAS_RESNETS_DATA"
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+DOWNLOADS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and labels, split for training and testing.
+
+    Attributes:
+        name: Name or path it was loaded by.
+        x_train: Training images, shape (n, height, width, channels), raw pixels.
+        y_train: Their classes, shape (n,), 0 to classes - 1.
+        x_test: Test images, shape (m, height, width, channels).
+        y_test: Their classes, shape (m,).
+        classes: Number of classes.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+    def pixel_stats(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over the training pixels."""
+        mean = self.x_train.mean((0, 1, 2), dtype=np.float64)
+        std = self.x_train.std((0, 1, 2), dtype=np.float64)
+        return mean.tolist(), np.maximum(std, 1e-7).tolist()  # a constant channel has nothing to scale
+
+
+def load(source: str) -> Dataset:
+    """Loads a data set by name or by path.
+
+    `digits` is built in. Any other name is looked for as `$KERAS_RESNETS_DATA/<name>.npz`, then in Keras's
+    downloads (cifar10, cifar100, fashion_mnist, mnist). What ends in `.npz` is a path. A `.npz` holds x_train,
+    y_train, x_test and y_test; images have shape (n, height, width) or (n, height, width, channels), labels are
+    integers from 0.
+
+    Raises:
+        UsageError: If there is no such data, or it does not hold what it should.
+    """
+    if source == "digits":
+        return _digits()
+    if source.endswith(".npz"):
+        return _checked(source, _read(Path(source)))
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder and (Path(folder) / f"{source}.npz").is_file():
+        return _checked(source, _read(Path(folder) / f"{source}.npz"))
+    if source in DOWNLOADS:
+        return _checked(source, _download(source))
+    raise UsageError(
+        f"no data set named {source!r}; use digits, {', '.join(DOWNLOADS)}, the path of a .npz file, or put "
+        f"{source}.npz into the folder that ${FOLDER_VARIABLE} names"
+    )
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8 enlarged to 32x32, a stratified fifth held out for the test."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    images = pixels.repeat(4, axis=1).repeat(4, axis=2)
+    # The split is part of the data set: it must not change with the seed of a run.
+    x_train, x_test, y_train, y_test = train_test_split(
+        images, digits.target, test_size=0.2, stratify=digits.target, random_state=0
+    )
+    return _checked("digits", {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test})
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise UsageError(f"no data file {path}; give the path of a .npz file with {', '.join(KEYS)}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UsageError(f"{path} holds a single array; save {', '.join(KEYS)} with numpy.savez")
+            missing = [key for key in KEYS if key not in archive.files]
+            if missing:
+                found = ", ".join(archive.files) or "nothing"
+                raise UsageError(f"{path} lacks {', '.join(missing)} (it holds {found}); save {', '.join(KEYS)}")
+            return {key: archive[key] for key in KEYS}
+    except UsageError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path} cannot be read as .npz: {reason}; write it with numpy.savez") from error
+
+
+def _download(name: str) -> dict[str, np.ndarray]:
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"cannot download {name} ({reason}); put {name}.npz into a folder and let ${FOLDER_VARIABLE} name it"
+        ) from error
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+
+
+def _checked(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
+    x_train, x_test = (_images(name, key, arrays[key]) for key in ("x_train", "x_test"))
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise UsageError(f"{name}: x_train has images of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}; make them alike")
+    y_train, y_test = (_labels(name, key, arrays[key], len(x)) for key, x in (("y_train", x_train), ("y_test", x_test)))
+    classes = int(y_train.max()) + 1
+    if y_test.max() >= classes:
+        raise UsageError(
+            f"{name}: y_test holds class {y_test.max()}, but the {classes} classes of y_train end at {classes - 1}; "
+            f"test only on classes that are trained"
+        )
+    return Dataset(name, x_train, y_train, x_test, y_test, classes)
+
+
+def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not images.size:
+        raise UsageError(f"{name}: {key} has shape {images.shape}; give (n, height, width) or (n, height, width, channels)")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.number) or not np.isfinite(images).all():
+        raise UsageError(f"{name}: {key} must hold finite numbers (uint8 0..255 is usual), got {images.dtype}")
+    return images.astype(np.float32)
+
+
+def _labels(name: str, key: str, labels: np.ndarray, count: int) -> np.ndarray:
+    if labels.shape not in {(count,), (count, 1)}:
+        raise UsageError(f"{name}: {key} has shape {labels.shape} for {count} images; give one label an image, ({count},)")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise UsageError(f"{name}: {key} must hold classes 0, 1, 2, ... as integers, got {labels.dtype} from {labels.min()}")
+    return labels.reshape(-1).astype(np.int64)

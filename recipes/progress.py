@@ -1,0 +1,67 @@
+"""What a user sees while work goes on: bars on a terminal, lines in a log."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LOG_WIDTH = 120  # columns where there is no terminal to ask
+
+console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
+class Step(Protocol):
+    """Advances a bar by one and, where given, changes its note."""
+
+    def __call__(self, note: str = "") -> None: ...
+
+
+@contextmanager
+def bar(label: str, total: int) -> Iterator[Step]:
+    """A progress bar of `total` steps; without a terminal, one line when it ends."""
+    columns = (
+        TextColumn("{task.description:<32}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=total, note="")
+
+        def step(note: str = "") -> None:
+            progress.update(task, advance=1, **({"note": note} if note else {}))
+
+        try:
+            yield step
+        except BaseException:
+            progress.remove_task(task)  # the error that follows is all there is to say
+            raise
+
+
+class FitProgress(keras.callbacks.Callback):
+    """Advances a bar by one a training batch and notes loss and accuracy."""
+
+    def __init__(self, step: Step, epochs: int) -> None:
+        super().__init__()
+        self._step = step
+        self._epochs = epochs
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._step(self._note(logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not console.is_terminal:
+            console.print(self._note(logs or {}))
+
+    def _note(self, logs: dict[str, Any]) -> str:
+        figures = "  ".join(f"{key} {float(value):.3f}" for key, value in logs.items())
+        return f"epoch {self._epoch}/{self._epochs}  {figures}"
