@@ -1,8 +1,8 @@
 """From a trained Keras 3 model to `.tflite` files whose accuracy, size and speed are known.
 
-    from export import to_tflite
+from export import to_tflite
 
-    to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train)
+to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train)
 """
 
 from export.bench import Measurement, measure

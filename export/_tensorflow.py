@@ -47,7 +47,7 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             if mode.weights == "float16":
                 converter.target_spec.supported_types = [tf.float16]
-            if mode.calibrated:
+            if mode.calibrated and images is not None:
                 converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             yield mode, converter.convert()

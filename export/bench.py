@@ -127,9 +127,7 @@ def measure(
     ]
 
 
-def _latencies(
-    runners: list[LiteRT], image: np.ndarray, rounds: int, on_step: Callable[[], None]
-) -> np.ndarray:
+def _latencies(runners: list[LiteRT], image: np.ndarray, rounds: int, on_step: Callable[[], None]) -> np.ndarray:
     seconds = np.empty((len(runners), rounds, RUNS_PER_ROUND))
     for turn in range(rounds):
         for index, runner in enumerate(runners):
@@ -163,9 +161,7 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
     recipes = [read_recipe(measurement.path) for measurement in measurements]
     models = [recipe.get("model", m.path.stem) for m, recipe in zip(measurements, recipes, strict=True)]
     modes = [recipe["mode"]["name"] if recipe else None for recipe in recipes]
-    base = {
-        model: m.p50_ms for m, model, mode in zip(measurements, models, modes, strict=True) if mode == "float32"
-    }
+    base = {model: m.p50_ms for m, model, mode in zip(measurements, models, modes, strict=True) if mode == "float32"}
     return [
         Row(
             model=model,

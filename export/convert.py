@@ -68,9 +68,7 @@ def to_tflite(
     Raises:
         UsageError: If the model or mode is unknown, the images do not fit, or the agreement is too low.
     """
-    return next(
-        export_modes(model, {mode: Path(out)}, calibration=calibration, test=test, min_agreement=min_agreement)
-    )
+    return next(export_modes(model, {mode: Path(out)}, calibration=calibration, test=test, min_agreement=min_agreement))
 
 
 def export_modes(

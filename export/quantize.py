@@ -30,7 +30,9 @@ MODES: dict[str, Mode] = {
         Mode("float32", "as trained", optimize=False, weights="float32"),
         Mode("float16", "weights halved, arithmetic in float32", optimize=True, weights="float16"),
         Mode("dynamic", "int8 weights, activations quantized as they come", optimize=True, weights="int8"),
-        Mode("int8", "int8 weights and activations, ranges from images", optimize=True, weights="int8", calibrated=True),
+        Mode(
+            "int8", "int8 weights and activations, ranges from images", optimize=True, weights="int8", calibrated=True
+        ),
     )
 }
 

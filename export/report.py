@@ -15,7 +15,7 @@ from export.bench import Row
 from export.files import replacing
 from export.quantize import MODES
 
-NONE = "–"
+NOT_MEASURED = "n/a"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -37,15 +37,15 @@ def cells(row: Row) -> list[str]:
     """The figures of a row as text, one for each of `COLUMNS`."""
     return [
         row.model,
-        NONE if row.parameters is None else f"{row.parameters:,}",
-        NONE if row.macs is None else f"{row.macs / 1e6:.2f} M",
-        row.mode or NONE,
+        NOT_MEASURED if row.parameters is None else f"{row.parameters:,}",
+        NOT_MEASURED if row.macs is None else f"{row.macs / 1e6:.2f} M",
+        row.mode or NOT_MEASURED,
         f"{row.bytes:,}",
         f"{row.accuracy:.2%}",
-        NONE if row.agreement is None else f"{row.agreement:.2%}",
+        NOT_MEASURED if row.agreement is None else f"{row.agreement:.2%}",
         f"{row.p50_ms:.3f}",
         f"{row.p90_ms:.3f}",
-        NONE if row.speedup is None else f"{row.speedup:.2f}x",
+        NOT_MEASURED if row.speedup is None else f"{row.speedup:.2f}x",
     ]
 
 

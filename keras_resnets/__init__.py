@@ -1,9 +1,9 @@
 """Residual-era networks for Keras 3, built exactly as their papers describe them, on any backend.
 
-    import keras_resnets
+import keras_resnets
 
-    model = keras_resnets.ResNet50()
-    model = keras_resnets.create_model("resnet20", shortcut="B")
+model = keras_resnets.ResNet50()
+model = keras_resnets.create_model("resnet20", shortcut="B")
 """
 
 from importlib.metadata import version
@@ -16,21 +16,16 @@ from keras_resnets.families.mobilenet import (
     MobileNetV2_x1_4_CIFAR,
 )
 from keras_resnets.families.plain import (
-    Plain110,
     Plain18,
     Plain20,
     Plain32,
     Plain34,
     Plain44,
     Plain56,
+    Plain110,
 )
 from keras_resnets.families.resnet import (
-    ResNet101,
-    ResNet101V1_5,
-    ResNet110,
-    ResNet1202,
-    ResNet152,
-    ResNet152V1_5,
+    ResNet8,
     ResNet18,
     ResNet20,
     ResNet32,
@@ -39,7 +34,12 @@ from keras_resnets.families.resnet import (
     ResNet50,
     ResNet50V1_5,
     ResNet56,
-    ResNet8,
+    ResNet101,
+    ResNet101V1_5,
+    ResNet110,
+    ResNet152,
+    ResNet152V1_5,
+    ResNet1202,
 )
 from keras_resnets.families.shufflenet import (
     ShuffleNetV2_x0_5_CIFAR,

@@ -115,8 +115,7 @@ class Variant:
             raise UsageError(f"classes={classes}: a classifier needs at least 1 class")
         inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
         x = inputs if pixel_stats is None else layers.normalize(inputs, *pixel_stats)
-        for _, x in spec.stages(x):
-            pass
+        *_, (_, x) = spec.stages(x)
         if include_top:
             x = layers.top(x, classes, classifier_activation, spec.head_dropout)
         else:
@@ -129,7 +128,9 @@ class Variant:
     def _configure(self, options: dict[str, Any]) -> Spec:
         unknown = sorted(set(options) - set(self.options))
         if unknown:
-            raise TypeError(f"{self.callable} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}")
+            raise TypeError(
+                f"{self.callable} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}"
+            )
         return dataclasses.replace(self.spec, **options)
 
     def resolve_input(
@@ -147,14 +148,13 @@ class Variant:
         stride = (spec or self.spec).stride
         last = layers.channel_axis() == -1
         if shape is None:
-            height, width, count = self.input_shape
-            return (height, width, count) if last else (count, height, width)
+            return self.input_shape if last else (self.input_shape[2], *self.input_shape[:2])
         if len(shape) != 3 or any(side is not None and side < 1 for side in shape):
             raise UsageError(f"input_shape={tuple(shape)}: give three positive numbers, (height, width, channels)")
-        if (shape[-1] if last else shape[0]) is None:
+        height, width, count = shape if last else (*shape[1:], shape[0])
+        if count is None:
             raise UsageError(f"input_shape={tuple(shape)}: the number of channels must be known")
-        height, width = shape[:2] if last else shape[1:]
-        if min(height or stride, width or stride) < stride:
+        if any(side is not None and side < stride for side in (height, width)):
             raise UsageError(
                 f"{self.name} divides the image by {stride} and needs at least {stride}x{stride} pixels, "
                 f"got {height}x{width}; use larger images or a CIFAR-sized model"

@@ -5,10 +5,10 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tyro
 from tyro.conf import Positional
@@ -215,7 +215,14 @@ class Info:
             print(f"{key:<11} {value}")
 
 
-COMMANDS = {"quickstart": Quickstart, "train": Train, "export": Export, "bench": Bench, "list": List, "info": Info}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "quickstart": Quickstart,
+    "train": Train,
+    "export": Export,
+    "bench": Bench,
+    "list": List,
+    "info": Info,
+}
 Command = Quickstart | Train | Export | Bench | List | Info
 
 
@@ -230,7 +237,7 @@ def main() -> None:
 
 
 def _parse(arguments: list[str]) -> Command:
-    """tyro's reading of the arguments, with the box it draws around a mistake brought down to one line."""
+    """Reads the arguments and brings the box it draws around a mistake down to one line."""
     drawn = io.StringIO()
     try:
         with contextlib.redirect_stderr(drawn):
@@ -274,7 +281,7 @@ def _native_logs_muted() -> Iterator[None]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     terminal = os.dup(2)
     python_stderr = sys.stderr
-    with open(os.devnull, "w") as nowhere, os.fdopen(os.dup(terminal), "w", buffering=1) as stderr:
+    with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(terminal), "w", buffering=1) as stderr:
         os.dup2(nowhere.fileno(), 2)
         sys.stderr = stderr
         try:

@@ -122,7 +122,9 @@ def _download(name: str) -> dict[str, np.ndarray]:
 def _checked(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
     x_train, x_test = (_images(name, key, arrays[key]) for key in ("x_train", "x_test"))
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise UsageError(f"{name}: x_train has images of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}; make them alike")
+        raise UsageError(
+            f"{name}: x_train has images of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}; make them alike"
+        )
     y_train, y_test = (_labels(name, key, arrays[key], len(x)) for key, x in (("y_train", x_train), ("y_test", x_test)))
     classes = int(y_train.max()) + 1
     if y_test.max() >= classes:
@@ -137,7 +139,9 @@ def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or not images.size:
-        raise UsageError(f"{name}: {key} has shape {images.shape}; give (n, height, width) or (n, height, width, channels)")
+        raise UsageError(
+            f"{name}: {key} has shape {images.shape}; give (n, height, width) or (n, height, width, channels)"
+        )
     if images.dtype == np.uint8:
         return images
     if not np.issubdtype(images.dtype, np.number) or not np.isfinite(images).all():
@@ -147,7 +151,11 @@ def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
 
 def _labels(name: str, key: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.shape not in {(count,), (count, 1)}:
-        raise UsageError(f"{name}: {key} has shape {labels.shape} for {count} images; give one label an image, ({count},)")
+        raise UsageError(
+            f"{name}: {key} has shape {labels.shape} for {count} images; give one label an image, ({count},)"
+        )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UsageError(f"{name}: {key} must hold classes 0, 1, 2, ... as integers, got {labels.dtype} from {labels.min()}")
+        raise UsageError(
+            f"{name}: {key} must hold classes 0, 1, 2, ... as integers, got {labels.dtype} from {labels.min()}"
+        )
     return labels.reshape(-1).astype(np.int64)

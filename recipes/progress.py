@@ -34,7 +34,9 @@ def bar(label: str, total: int) -> Iterator[Step]:
         task = progress.add_task(label, total=total, note="")
 
         def step(note: str = "") -> None:
-            progress.update(task, advance=1, **({"note": note} if note else {}))
+            progress.advance(task)
+            if note:
+                progress.update(task, note=note)
 
         try:
             yield step

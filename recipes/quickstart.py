@@ -19,7 +19,6 @@ from recipes.plots import draw_curves
 from recipes.progress import bar, console
 from recipes.train import Run, TrainConfig, describe, save, train
 
-MODELS = ("plain20", "resnet20", "mobilenetv2_x0_5_cifar", "shufflenetv2_x0_5_cifar")
 SCHEMA = 1
 
 
