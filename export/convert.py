@@ -19,6 +19,7 @@ from export.quantize import Mode, get_mode
 from export.recipe import write_recipe
 from export.verify import Verification, verify
 from keras_resnets import UsageError, iter_layers
+from keras_resnets.layers import deep_graphs
 
 MIN_AGREEMENT = 0.9
 
@@ -118,7 +119,8 @@ def load_model(path: str | Path) -> keras.Model:
     if not path.is_file():
         raise UsageError(f"no model file {path}; `keras-resnets train` writes one")
     try:
-        return keras.models.load_model(path, compile=False)
+        with deep_graphs():
+            return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{path} cannot be loaded as a Keras model: {reason}") from error

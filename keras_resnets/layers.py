@@ -4,7 +4,9 @@ Everything reads `keras.config.image_data_format()` through `channel_axis`; feat
 (batch, height, width, channels).
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +19,20 @@ Pooling = Literal["avg", "max"]
 def channel_axis() -> int:
     """Axis of the channels of a 4-D feature map under the current image data format."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+@contextmanager
+def deep_graphs() -> Iterator[None]:
+    """Lets Keras build or load a very deep functional model.
+
+    Keras walks the graph by recursion, one frame a layer, and ResNet-1202 has more layers than Python allows frames.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def channels(x: Any) -> int:

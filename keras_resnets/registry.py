@@ -44,7 +44,7 @@ def get_variant(name: str) -> Variant:
         raise UsageError(f"no model named {name!r}; {hint}") from None
 
 
-def create_model(name: str, **options: Any) -> keras.Model:
+def create_model(name: str, /, **options: Any) -> keras.Model:
     """Builds the variant of that name; options are those of `Variant.__call__`.
 
     Raises:

@@ -105,10 +105,11 @@ def depth(model: keras.Model) -> int:
     This is what the number in a network's name counts: a projection runs beside a block and adds nothing.
     """
     counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    layers = {layer.name: layer for layer in model.layers}
     longest: dict[str, int] = {}
     for layer in model.get_config()["layers"]:  # in topological order, with public inbound nodes
         before = max((longest[name] for name in _inbound(layer["inbound_nodes"])), default=0)
-        longest[layer["name"]] = before + isinstance(model.get_layer(layer["name"]), counted)
+        longest[layer["name"]] = before + isinstance(layers[layer["name"]], counted)
     return max(longest.values())
 
 

@@ -1,6 +1,7 @@
 """A variant: one named network of a paper, and the callable that builds it."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,8 @@ class Variant:
             x = layers.top(x, classes, classifier_activation, spec.head_dropout)
         else:
             x = layers.headless(x, pooling)
-        model = keras.Model(inputs, x, name=name or self.name)
+        with layers.deep_graphs():
+            model = keras.Model(inputs, x, name=name or self.name)
         if weights is not None:
             _load_weights(model, Path(weights))
         return model
@@ -166,7 +168,9 @@ def _load_weights(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise UsageError(f"weights: no file {path}; give the path of a .weights.h5 or .keras file, or None")
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that the file does not hold
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"weights: {path} does not fit {model.name}: {reason}") from error

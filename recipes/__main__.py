@@ -3,15 +3,16 @@
 import contextlib
 import io
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 # Keras and the backends are imported inside the commands: `--help` answers at once.
 
@@ -27,7 +28,7 @@ class Quickstart:
     folder $KERAS_RESNETS_DATA comes first."""
     models: tuple[str, ...] = ("plain20", "resnet20", "mobilenetv2_x0_5_cifar", "shufflenetv2_x0_5_cifar")
     """Registered names; see `keras-resnets list`."""
-    epochs: int = 5
+    epochs: int = 4
     """Passes over the training set."""
     out: Path = Path("runs/quickstart")
     """Folder of report.html, results.json and the .tflite files; an earlier report there is replaced."""
@@ -97,7 +98,7 @@ class Train:
 class Export:
     """Turn a trained model into a .tflite file and check it; write its recipe beside it as .json."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A .keras file, from any backend."""
     out: Path
     """The .tflite file."""
@@ -143,7 +144,7 @@ class Export:
 class Bench:
     """Measure .tflite files side by side on LiteRT: accuracy, size and latency."""
 
-    files: Positional[tuple[Path, ...]]
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILES")]
     """The .tflite files."""
     data: str = "digits"
     """Data whose test images are classified: the data the models were trained on."""
@@ -175,7 +176,7 @@ class Bench:
 class List:
     """List the networks that can be built."""
 
-    pattern: Positional[str] = "*"
+    pattern: Annotated[Positional[str], arg(metavar="PATTERN")] = "*"
     """Shell pattern, such as 'resnet*'."""
 
     def run(self) -> None:
@@ -192,7 +193,7 @@ class List:
 class Info:
     """Show what a network costs and where it comes from."""
 
-    model: Positional[str]
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
     """Registered name; see `keras-resnets list`."""
 
     def run(self) -> None:
@@ -237,7 +238,7 @@ def main() -> None:
 
 
 def _parse(arguments: list[str]) -> Command:
-    """Reads the arguments and brings the box it draws around a mistake down to one line."""
+    """Lets tyro read the arguments, and brings the box it draws around a mistake down to one line."""
     drawn = io.StringIO()
     try:
         with contextlib.redirect_stderr(drawn):
@@ -254,8 +255,13 @@ def _parse(arguments: list[str]) -> Command:
 
 
 def _run(command: Command) -> None:
-    from keras_resnets import UsageError
-
+    try:
+        from keras_resnets import UsageError
+    except (ValueError, ImportError) as error:  # Keras's answer to a backend that it does not have
+        backend = os.environ.get("KERAS_BACKEND", "")
+        _fail(
+            f"cannot load Keras with KERAS_BACKEND={backend!r} ({error}); use tensorflow, jax or torch and install it"
+        )
     try:
         command.run()
     except UsageError as error:
@@ -265,7 +271,7 @@ def _run(command: Command) -> None:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"keras-resnets: error: {message}", file=sys.stderr)
+    print(f"keras-resnets: error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -279,6 +285,7 @@ def _native_logs_muted() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its Python half: retracing, deprecations
     terminal = os.dup(2)
     python_stderr = sys.stderr
     with Path(os.devnull).open("w") as nowhere, os.fdopen(os.dup(terminal), "w", buffering=1) as stderr:

@@ -93,8 +93,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UsageError(f"no data file {path}; give the path of a .npz file with {', '.join(KEYS)}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise UsageError(f"{path} holds a single array; save {', '.join(KEYS)} with numpy.savez")
             missing = [key for key in KEYS if key not in archive.files]
             if missing:

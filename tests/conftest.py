@@ -1,0 +1,48 @@
+"""Fixtures that every room's tests use."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+from tiny import TINY, blobs, build_tiny, randomize
+
+from keras_resnets import list_models
+
+
+@pytest.fixture(params=sorted(TINY))
+def tiny(request) -> keras.Model:
+    """Each tiny network in turn, with random weights and statistics."""
+    keras.utils.set_random_seed(0)
+    return randomize(build_tiny(request.param))
+
+
+@pytest.fixture(params=list_models())
+def name(request) -> str:
+    """Each registered name in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def blobs_file(tmp_path_factory):
+    """A `.npz` of 96 training and 40 test images in four classes."""
+    path = tmp_path_factory.mktemp("data") / "blobs.npz"
+    x_train, y_train = blobs(96, 0)
+    x_test, y_test = blobs(40, 1)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(blobs_file) -> keras.Model:
+    """MLPerf Tiny's ResNet-8 in miniature, trained until it names the bright quarter."""
+    from recipes.data import load
+
+    data = load(str(blobs_file))
+    keras.utils.set_random_seed(0)
+    model = build_tiny("cifar_a", pixel_stats=data.pixel_stats())
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(data.x_train, data.y_train, batch_size=16, epochs=6, verbose=0)
+    return model

@@ -1,0 +1,53 @@
+"""Golden figures and weight names of every registered network.
+
+`make golden` writes them anew. A difference is a change of a published interface: it belongs into the changelog.
+"""
+
+import json
+from pathlib import Path
+
+import keras
+
+from keras_resnets import count_macs, count_parameters, depth, get_variant, list_models
+
+FIGURES = Path(__file__).parent / "figures.json"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def read_figures() -> dict[str, dict[str, int]]:
+    return json.loads(FIGURES.read_text())
+
+
+def describe_figures(model: keras.Model) -> dict[str, int]:
+    return {
+        "parameters": count_parameters(model),
+        "total_parameters": model.count_params(),
+        "macs": count_macs(model),
+        "depth": depth(model),
+    }
+
+
+def describe_weights(model: keras.Model) -> str:
+    """One line a layer with weights: its name and each weight's name and shape."""
+    lines = []
+    for layer in model.layers:
+        if layer.weights:
+            shapes = (f"{weight.name}({','.join(map(str, weight.shape))})" for weight in layer.weights)
+            lines.append(f"{layer.name} {' '.join(shapes)}\n")
+    return "".join(lines)
+
+
+def main() -> None:
+    figures = {}
+    for path in WEIGHTS.glob("*.txt"):
+        path.unlink()
+    for name in list_models():
+        model = get_variant(name)()
+        figures[name] = describe_figures(model)
+        (WEIGHTS / f"{name}.txt").write_text(describe_weights(model))
+        print(name, figures[name])
+    FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

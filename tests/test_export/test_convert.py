@@ -1,0 +1,214 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tiny import TINY, build_tiny, randomize
+
+from export import MODES, Calibration, Verification, export_modes, pick_calibration, to_tflite, verify
+from export.convert import load_model
+from export.files import ensure_folder, replacing
+from export.recipe import read_recipe
+from export.runtimes.litert import LiteRT, count_operations
+from keras_resnets import UsageError, count_macs, count_parameters
+from recipes.data import load
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def exported(trained, data, tmp_path_factory):
+    """The trained model in every mode."""
+    folder = tmp_path_factory.mktemp("exported")
+    calibration = pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+    outs = {mode: folder / f"{mode}.tflite" for mode in MODES}
+    return {file.mode: file for file in export_modes(trained, outs, calibration=calibration, test=data.x_test)}
+
+
+def test_every_mode_agrees_with_the_trained_model(exported, trained, data):
+    expected = trained.predict(data.x_test, verbose=0)
+    assert (expected.argmax(-1) == data.y_test).mean() > 0.9, "the model must have learned something to agree on"
+    for mode, file in exported.items():
+        outputs = np.stack(list(LiteRT(file.path).predict(data.x_test)))
+        assert file.verification.agreement == (outputs.argmax(-1) == expected.argmax(-1)).mean() >= 0.95, mode
+        np.testing.assert_allclose(file.verification.max_error, np.abs(outputs - expected).max(), rtol=1e-5)
+        assert file.verification.images == len(data.x_test)
+
+
+def test_float32_is_exact_to_rounding(exported):
+    assert exported["float32"].verification.max_error < 1e-4
+    assert exported["float16"].verification.max_error < 1e-2
+
+
+def test_int8_leaves_no_float_operation(exported):
+    assert exported["int8"].verification.float_operations == 0
+    assert exported["float32"].verification.float_operations > 5
+
+
+def test_files_shrink_in_the_order_of_their_weights(exported):
+    sizes = {mode: file.path.stat().st_size for mode, file in exported.items()}
+    assert sizes == {mode: file.bytes for mode, file in exported.items()}
+    assert sizes["float16"] < sizes["float32"]
+
+
+def test_the_recipe_says_what_was_done(exported, trained):
+    recipe = json.loads(exported["int8"].path.with_suffix(".json").read_text())
+    assert recipe == read_recipe(exported["int8"].path)
+    assert recipe["mode"]["name"] == "int8"
+    assert recipe["parameters"] == count_parameters(trained)
+    assert recipe["macs"] == count_macs(trained)
+    assert recipe["calibration"]["source"] == "blobs"
+    assert len(recipe["calibration"]["indices"]) == recipe["calibration"]["images"] == 40
+    assert recipe["verification"]["agreement"] == exported["int8"].verification.agreement
+    assert read_recipe(exported["float32"].path)["calibration"] is None
+
+
+def test_a_foreign_json_is_no_recipe(tmp_path):
+    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "b.json").write_text("{broken")
+    (tmp_path / "c.json").write_text('{"schema": 99}')
+    assert read_recipe(tmp_path / "a.tflite") == read_recipe(tmp_path / "b.tflite") == {}
+    assert read_recipe(tmp_path / "c.tflite") == read_recipe(tmp_path / "none.tflite") == {}
+
+
+def test_a_path_exports_like_the_model(exported, trained, tmp_path):
+    trained.save(tmp_path / "model.keras")
+    file = to_tflite(tmp_path / "model.keras", tmp_path / "model.tflite")
+    assert file.path.read_bytes() == exported["float32"].path.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", sorted(TINY))
+def test_every_family_converts_with_builtin_operations(key, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = randomize(build_tiny(key))
+    images = np.random.default_rng(0).normal(size=(16, 16, 16, 3)).astype("float32")
+    outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "int8")}
+    files = {file.mode: file for file in export_modes(model, outs, calibration=images, min_agreement=0)}
+    assert files["float32"].verification.max_error < 1e-4
+    assert files["float32"].verification.agreement == 1
+    assert files["int8"].verification.float_operations == 0
+    kinds = set(files["float32"].verification.operations) | set(files["int8"].verification.operations)
+    assert not {kind for kind in kinds if kind.startswith(("CUSTOM", "FLEX"))}
+
+
+def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 3, (8, 16, 16, 3)).astype(np.uint8)  # ranges far too narrow
+    with pytest.raises(UsageError, match=r"not written: it agrees .* below 100.0%"):
+        to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=noise, test=data.x_test, min_agreement=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "int4"}, "no mode named 'int4'; choose one of float32, float16, dynamic, int8"),
+        ({"mode": "int8"}, "needs training images"),
+        ({"mode": "int8", "calibration": np.zeros((0, 16, 16, 3))}, "needs training images"),
+        ({"calibration": np.zeros((2, 8, 8, 3))}, "calibration images of shape"),
+        ({"test": np.zeros((2, 16, 16, 1))}, "test images of shape"),
+        ({"out": "model.bin"}, "suffix .tflite"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_writes_nothing(trained, tmp_path, options, message):
+    out = tmp_path / options.pop("out", "model.tflite")
+    with pytest.raises(UsageError, match=message) as caught:
+        to_tflite(trained, out, **options)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_unknown_size_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="known size"):
+        to_tflite(build_tiny("plain", input_shape=(None, None, 3)), tmp_path / "a.tflite")
+
+
+def test_a_folder_cannot_be_the_file(trained, tmp_path):
+    (tmp_path / "a.tflite").mkdir()
+    with pytest.raises(UsageError, match="it is a folder"):
+        to_tflite(trained, tmp_path / "a.tflite")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a zip archive"])
+def test_what_is_no_model_is_one_line(tmp_path, content):
+    path = tmp_path / "model.keras"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=str(path)) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
+    """A layer registered in a user's module must be known where the conversion runs, whatever the backend."""
+    (tmp_path / "user_module.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='user')\n"
+        "class Double(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import user_module
+
+    inputs = keras.Input((4, 4, 1))
+    outputs = keras.layers.GlobalAveragePooling2D()(user_module.Double()(inputs))
+    file = to_tflite(keras.Model(inputs, outputs), tmp_path / "double.tflite")
+    (output,) = LiteRT(file.path).predict(np.ones((1, 4, 4, 1)))
+    assert output.tolist() == [2.0]
+
+
+def test_verification_measures_what_it_says(exported, trained, data):
+    expected = trained.predict(data.x_test, verbose=0)
+    wrong = np.roll(expected, 1, axis=-1)
+    found = verify(exported["float32"].path, data.x_test, wrong)
+    assert isinstance(found, Verification)
+    assert found.agreement < 0.1
+    assert found.max_error > 0.1
+    assert 0 < found.mean_error < found.max_error
+
+
+def test_operations_are_counted_by_kind(exported):
+    kinds, floats = count_operations(exported["float32"].path)
+    assert kinds["CONV_2D"] == 7  # stem, three blocks of two
+    assert kinds["FULLY_CONNECTED"] == 1
+    assert floats == sum(kinds.values())
+
+
+def test_calibration_is_balanced_seeded_and_in_range():
+    labels = np.repeat([0, 1, 2], [50, 9, 3])
+    images = np.arange(len(labels)).reshape(-1, 1, 1, 1)
+    picked = pick_calibration(images, labels, "made", count=15, seed=1)
+    assert np.bincount(labels[list(picked.indices)]).tolist() == [6, 6, 3]
+    assert picked.images.ravel().tolist() == list(picked.indices)
+    assert pick_calibration(images, labels, "made", count=15, seed=1).indices == picked.indices
+    assert pick_calibration(images, labels, "made", count=15, seed=2).indices != picked.indices
+    assert len(pick_calibration(images, labels, "made", count=999).indices) == len(labels)
+    assert isinstance(picked, Calibration)
+
+
+def test_replacing_writes_all_or_nothing(tmp_path):
+    path = tmp_path / "a" / "file.txt"
+    with replacing(path) as part:
+        part.write_text("first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+        part.write_text(f"half {1 / 0}")
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+    mode = path.stat().st_mode & 0o777
+    reference = tmp_path / "plain.txt"
+    reference.write_text("")
+    assert mode == reference.stat().st_mode & 0o777
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(UsageError, match=r"cannot write into .*file/runs"):
+        ensure_folder(blocker / "runs")
+    assert Path(blocker).read_text() == ""

@@ -1,0 +1,53 @@
+"""compile, fit, save and load, on whichever backend Keras runs."""
+
+import keras
+import numpy as np
+from tiny import build_tiny, randomize
+
+from keras_resnets import create_model
+
+
+def test_every_weight_learns(tiny):
+    """One step must change every trainable weight, and BatchNorm must update its statistics."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(8, 16, 16, 3)).astype("float32"), np.arange(8) % 4
+    before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in tiny.weights]
+    tiny.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", jit_compile=False)
+    tiny.fit(images, labels, batch_size=8, epochs=1, verbose=0)
+    still = [
+        weight.path
+        for weight, old in zip(tiny.weights, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(weight), old) and not _redundant(weight.path)
+    ]
+    assert not still
+
+
+def _redundant(path: str) -> bool:
+    """A seed generator counts elsewhere; a bias in front of a BatchNorm has no gradient but for rounding."""
+    return "seed" in path or path.endswith("/bias")
+
+
+def test_file_keeps_the_network(tiny, tmp_path):
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    path = tmp_path / "model.keras"
+    tiny.save(path)
+    loaded = keras.models.load_model(path)  # in safe mode: nothing in the file may be code
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in tiny.layers]
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), tiny.predict(images, verbose=0), atol=1e-6)
+
+
+def test_normalisation_survives_the_file(tmp_path):
+    model = randomize(build_tiny("plain", pixel_stats=([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])))
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+
+
+def test_layer_names_suit_every_backend(name):
+    if name == "resnet1202":
+        return  # the same builder as resnet20, at a hundred times the cost
+    model = create_model(name)
+    names = [layer.name for layer in model.layers]
+    assert len(names) == len(set(names))
+    assert all(character.islower() or character.isdigit() or character == "_" for name in names for character in name)

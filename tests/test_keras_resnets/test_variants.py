@@ -1,0 +1,279 @@
+"""Every registered network against golden files and against the figures that are published."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from golden.regenerate import FIGURES, WEIGHTS, describe_figures, describe_weights, read_figures
+from tiny import TINY, build_tiny
+
+import keras_resnets
+from keras_resnets import UsageError, count_macs, count_parameters, create_model, depth, get_variant, list_models
+
+# Trainable parameters with 1000 classes and no convolution bias, as torchvision's published nets have them.
+IMAGENET = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnet50v1_5": 25_557_032,
+}
+# He et al. 2015, section 4.2: depth -> trainable parameters with shortcut options A, B and C.
+CIFAR = {
+    20: (269_722, 272_474, 283_962),
+    32: (464_154, 466_906, 489_594),
+    44: (658_586, 661_338, 695_226),
+    56: (853_018, 855_770, 900_858),
+    110: (1_727_962, 1_730_714, 1_826_202),
+    1202: (19_421_274, 19_424_026, 20_538_714),
+}
+
+
+def cifar_parameters(layers: int, shortcut: str) -> int:
+    """Trainable parameters of the 6n+2 net, summed up from the paper's text."""
+    n = (layers - 2) // 6
+
+    def conv(size, inputs, outputs):
+        return size * size * inputs * outputs + 2 * outputs  # BatchNorm: a scale and a shift a channel
+
+    total = conv(3, 3, 16) + 64 * 10 + 10
+    for inputs, width in ((16, 16), (16, 32), (32, 64)):
+        total += conv(3, inputs, width) + (2 * n - 1) * conv(3, width, width)
+        if shortcut == "C":
+            total += conv(1, inputs, width) + (n - 1) * conv(1, width, width)
+        elif shortcut == "B" and inputs != width:
+            total += conv(1, inputs, width)
+    return total
+
+
+@pytest.mark.parametrize(("layers", "published"), CIFAR.items())
+def test_published_cifar_counts_follow_from_the_paper(layers, published):
+    assert tuple(cifar_parameters(layers, shortcut) for shortcut in "ABC") == published
+
+
+@pytest.mark.parametrize("layers", [layers for layers in CIFAR if layers < 1000])
+@pytest.mark.parametrize("shortcut", "ABC")
+def test_cifar_parameters(layers, shortcut):
+    model = create_model(f"resnet{layers}", shortcut=shortcut)
+    assert count_parameters(model) == CIFAR[layers]["ABC".index(shortcut)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shortcut", "BC")  # A is in the golden file
+def test_parameters_of_1202_layers(shortcut):
+    assert count_parameters(create_model("resnet1202", shortcut=shortcut)) == CIFAR[1202]["ABC".index(shortcut)]
+
+
+def test_golden_figures_hold_the_published_counts():
+    golden = read_figures()
+    for name, parameters in IMAGENET.items():
+        assert golden[name]["parameters"] == parameters
+    for layers, (option_a, _, _) in CIFAR.items():
+        assert golden[f"resnet{layers}"]["parameters"] == option_a
+        if layers < 1000:
+            assert golden[f"plain{layers}"]["parameters"] == option_a  # option A adds none
+    assert golden["resnet8"]["total_parameters"] == 78_666  # Banbury et al. 2021 (MLPerf Tiny)
+    assert round(golden["resnet20"]["macs"] / 1e6, 2) == 40.55
+    assert round(golden["resnet50"]["macs"] / 1e9, 3) == 3.858
+    assert round(golden["resnet50v1_5"]["macs"] / 1e9, 3) == 4.089
+    # Published beside the CIFAR weights of these nets: parameters and MACs in millions.
+    assert round(golden["mobilenetv2_x0_5_cifar"]["parameters"] / 1e6, 2) == 0.70
+    assert round(golden["mobilenetv2_x1_0_cifar"]["parameters"] / 1e6, 2) == 2.24
+    assert round(golden["shufflenetv2_x0_5_cifar"]["parameters"] / 1e6, 2) == 0.35
+    assert round(golden["shufflenetv2_x1_0_cifar"]["parameters"] / 1e6, 2) == 1.26
+
+
+def test_golden_files_cover_the_registry():
+    assert set(read_figures()) == set(list_models())
+    assert {path.stem for path in WEIGHTS.glob("*.txt")} == set(list_models())
+
+
+def test_figures_and_weight_names_are_golden(name):
+    """A change here changes a published interface: regenerate with `make golden` and say so in the changelog."""
+    model = get_variant(name)()
+    assert describe_figures(model) == read_figures()[name], f"{FIGURES} differs"
+    assert describe_weights(model) == (WEIGHTS / f"{name}.txt").read_text(), f"{WEIGHTS / name}.txt differs"
+
+
+def test_depth_is_the_number_in_the_name():
+    golden = read_figures()
+    for name in list_models("resnet*") + list_models("plain*"):
+        digits = name.removeprefix("resnet").removeprefix("plain").partition("v")[0]
+        assert golden[name]["depth"] == int(digits)
+
+
+def test_option_b_costs_the_projections_macs():
+    assert count_macs(create_model("resnet20", shortcut="B")) - count_macs(create_model("resnet20")) == (
+        16 * 16 * 16 * 32 + 8 * 8 * 32 * 64
+    )
+
+
+def test_bottleneck_arithmetic_of_the_paper():
+    """Fig. 5: on 256 channels a bottleneck has 69,632 weights, two 3x3 layers have 1,179,648."""
+
+    def kernels(block, width):
+        options = {"block": block, "depths": (1,), "widths": (width,), "stem": "cifar", "shortcut": "none"}
+        model = create_model("resnet50", input_shape=(8, 8, 256), include_top=False, **options)
+        return {
+            layer.name: math.prod(layer.kernel.shape)
+            for layer in model.layers
+            if layer.name.startswith("stage1_block1_conv")
+        }
+
+    bottleneck = kernels("bottleneck", 64)
+    assert bottleneck["stage1_block1_conv2"] + 2 * bottleneck["stage1_block1_conv3"] == 69_632
+    assert sum(kernels("basic", 256).values()) == 1_179_648
+
+
+def test_stride_place_tells_v1_from_v1_5():
+    v1, v1_5 = (create_model(name, depths=(1, 1), widths=(4, 8)) for name in ("resnet50", "resnet50v1_5"))
+    assert v1.get_layer("stage2_block1_conv1").strides == (2, 2)
+    assert v1.get_layer("stage2_block1_conv2").strides == (1, 1)
+    assert v1_5.get_layer("stage2_block1_conv1").strides == (1, 1)
+    assert v1_5.get_layer("stage2_block1_conv2").strides == (2, 2)
+
+
+def test_stages_halve_and_widen_as_the_paper_says():
+    model = keras_resnets.ResNet34()
+    sizes = {stage: model.get_layer(f"stage{stage}_block1_out").output.shape[1:] for stage in (1, 2, 3, 4)}
+    assert sizes == {1: (56, 56, 64), 2: (28, 28, 128), 3: (14, 14, 256), 4: (7, 7, 512)}
+
+
+def test_depth_counts_the_longest_path():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="a")(inputs)
+    long = keras.layers.Conv2D(4, 1, name="c")(keras.layers.DepthwiseConv2D(1, name="b")(x))
+    x = keras.layers.Add()([keras.layers.Conv2D(4, 1, name="side")(x), long])
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    assert depth(model) == 4
+
+
+def test_macs_of_layers_by_hand():
+    inputs = keras.Input((8, 10, 6))
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", groups=2)(inputs)  # 4*5 positions, 3*3*3*4 weights
+    x = keras.layers.DepthwiseConv2D(3, padding="same")(x)  # 4*5 positions, 3*3*4 weights
+    outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))  # 4*7 weights
+    assert count_macs(keras.Model(inputs, outputs)) == 20 * 108 + 20 * 36 + 28
+
+
+def test_macs_need_a_known_size():
+    with pytest.raises(ValueError, match="known image size"):
+        count_macs(create_model("resnet20", input_shape=(None, None, 3)))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (None, 4)),
+        ({"include_top": False}, (None, 8, 8, 16)),
+        ({"include_top": False, "pooling": "avg"}, (None, 16)),
+        ({"include_top": False, "pooling": "max"}, (None, 16)),
+        ({"include_top": False, "input_shape": (None, None, 1)}, (None, None, None, 16)),
+        ({"input_shape": (17, 23, 5), "classes": 1}, (None, 1)),
+    ],
+)
+def test_keras_applications_arguments(options, shape):
+    assert build_tiny("cifar_b", **options).output_shape == shape
+
+
+def test_classifier_activation_none_returns_logits():
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    logits = build_tiny("basic", classifier_activation=None)
+    probabilities = build_tiny("basic")
+    probabilities.set_weights(logits.get_weights())
+    raw = logits.predict(images, verbose=0)
+    expected = np.exp(raw) / np.exp(raw).sum(-1, keepdims=True)
+    np.testing.assert_allclose(probabilities.predict(images, verbose=0), expected, rtol=1e-4)
+
+
+def test_pixel_stats_normalise_inside_the_model():
+    raw = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("float32")
+    mean, std = [10.0, 20.0, 30.0], [2.0, 4.0, 8.0]
+    inside = build_tiny("plain", pixel_stats=(mean, std))
+    outside = build_tiny("plain")
+    outside.set_weights(inside.get_weights())
+    expected = outside.predict(((raw - mean) / std).astype("float32"), verbose=0)
+    np.testing.assert_allclose(inside.predict(raw, verbose=0), expected, atol=1e-5)
+
+
+def test_channels_first_is_the_same_network():
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow has no channels-first convolution on a CPU")
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    for key in ("cifar_a", "basic", "shufflenetv2"):
+        last = build_tiny(key)
+        keras.config.set_image_data_format("channels_first")
+        try:
+            first = build_tiny(key, input_shape=(3, 16, 16))
+        finally:
+            keras.config.set_image_data_format("channels_last")
+        first.set_weights(last.get_weights())
+        expected = last.predict(images, verbose=0)
+        keras.config.set_image_data_format("channels_first")
+        try:
+            found = first.predict(images.transpose(0, 3, 1, 2), verbose=0)
+        finally:
+            keras.config.set_image_data_format("channels_last")
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shortcut": "D"}, "choose one of A, B, C, none"),
+        ({"block": "wide"}, "choose one of basic, bottleneck"),
+        ({"stem": "vit"}, "choose one of imagenet, cifar"),
+        ({"form": "caffe"}, "choose one of paper, mlperf_tiny"),
+        ({"depths": (1, 2), "widths": (8,)}, "one positive number a stage"),
+        ({"depths": (0,), "widths": (8,)}, "one positive number a stage"),
+        ({"depths": (), "widths": ()}, "one positive number a stage"),
+        ({"widths": (8, 4), "shortcut": "A"}, "cannot narrow 8 channels to 4"),
+        ({"classes": 0}, "at least 1 class"),
+        ({"pooling": "sum"}, "'avg', 'max' or None"),
+        ({"input_shape": (32, 32)}, "three positive numbers"),
+        ({"input_shape": (32, 0, 3)}, "three positive numbers"),
+        ({"input_shape": (32, 32, None)}, "channels must be known"),
+        ({"input_shape": (1, 32, 3)}, "needs at least 2x2 pixels, got 1x32"),
+        ({"weights": "nowhere.weights.h5"}, "no file nowhere.weights.h5"),
+    ],
+)
+def test_a_wrong_value_is_one_clear_line(options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        build_tiny("cifar_a", **({"depths": (1, 1)} | options))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilenetv2_x0_5_cifar", {"alpha": 0}, "above 0"),
+        ("mobilenetv2_x0_5_cifar", {"dropout": 1.0}, "from 0 to below 1"),
+        ("shufflenetv2_x0_5_cifar", {"widths": (3, 4, 4)}, "even"),
+        ("shufflenetv2_x0_5_cifar", {"head_width": 0}, "positive"),
+    ],
+)
+def test_baselines_check_their_options(name, options, message):
+    with pytest.raises(UsageError, match=message):
+        create_model(name, **options)
+
+
+def test_weights_come_back_from_a_path(tmp_path):
+    first = build_tiny("cifar_b")
+    path = tmp_path / "some.weights.h5"
+    first.save_weights(path)
+    second = build_tiny("cifar_b", weights=path)
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UsageError, match="does not fit"):
+        build_tiny("cifar_c", weights=path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(UsageError, match="does not fit"):
+        build_tiny("cifar_b", weights=path)
+
+
+def test_tiny_specs_cover_every_family():
+    families = {get_variant(name).spec.family for name in list_models()}
+    assert {get_variant(name).spec.family for name, _ in TINY.values()} == families

@@ -1,0 +1,196 @@
+"""The command line as a user meets it: what it prints, what it leaves behind, how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_resnets import list_models
+from recipes.__main__ import COMMANDS, main
+
+
+def run(monkeypatch, capfd, *arguments):
+    """Runs a command in this process; returns exit code, stdout and stderr."""
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # a user has not set it
+    monkeypatch.setattr(sys, "argv", ["keras-resnets", *map(str, arguments)])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    captured = capfd.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    return lambda *arguments: run(monkeypatch, capfd, *arguments)
+
+
+def test_help_names_every_command(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert command in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_every_option(cli, command):
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    for field in COMMANDS[command].__dataclass_fields__:
+        assert field.replace("_", "-") in out.lower() or field.upper() in out
+
+
+def test_list_prints_names_and_papers(cli):
+    code, out, _ = cli("list", "resnet*")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list_models("resnet*")
+    assert "He et al. 2015" in out
+
+
+def test_info_prints_what_a_network_costs(cli):
+    code, out, _ = cli("info", "resnet20")
+    assert code == 0
+    for fact in ("269,722", "40,551,040", "20 weighted layers", "Table 6", "32 x 32 x 3", "shortcut"):
+        assert fact in out
+
+
+@pytest.mark.slow
+def test_three_steps(cli, blobs_file, tmp_path):
+    folder, file = tmp_path / "r20", tmp_path / "r20.tflite"
+    train = ("train", "--model", "resnet20", "--data", blobs_file, "--epochs", 4, "--out", folder, "--batch-size", 16)
+    code, out, err = cli(*train)
+    assert (code, err) == (0, "")
+    assert "test accuracy" in out
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "curves.png", "history.csv", "model.keras"]
+
+    code, _, err = cli(*train)
+    assert code == 2
+    assert "--overwrite" in err
+
+    code, out, err = cli("export", folder / "model.keras", "--mode", "int8", "--data", blobs_file, "--out", file)
+    assert (code, err) == (0, "")
+    assert "0 float operations" in out
+    recipe = json.loads(file.with_suffix(".json").read_text())
+    assert recipe["calibration"]["indices"]
+
+    code, out, err = cli("bench", file, "--data", blobs_file, "--reference", folder / "model.keras")
+    assert (code, err) == (0, "")
+    assert "int8" in out
+    assert f"{file.stat().st_size:,}" in out
+    assert f"{recipe['verification']['agreement']:.2%}" in out
+
+
+@pytest.mark.slow
+def test_quickstart_leaves_report_results_and_files(cli, blobs_file, tmp_path):
+    out = tmp_path / "quick"
+    options = ("--data", blobs_file, "--models", "resnet8", "plain20", "--epochs", 2, "--seed", 5)
+    code, printed, err = cli("quickstart", *options, "--out", out)
+    assert (code, err) == (0, "")
+    results = json.loads((out / "results.json").read_text())
+    assert [entry["config"]["model"] for entry in results["models"]] == ["resnet8", "plain20"]
+    assert {entry["config"]["seed"] for entry in results["models"]} == {5}
+    assert {len(entry["history"]["loss"]) for entry in results["models"]} == {2}
+    assert [row["mode"] for row in results["files"]] == ["float32", "float16", "dynamic", "int8"] * 2
+    for row in results["files"]:
+        assert (out / row["file"]).stat().st_size == row["bytes"]
+        assert f"{row['bytes']:,}" in printed
+        assert row["speedup"] > 0
+        assert (row["float_operations"] == 0) == (row["mode"] == "int8")
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 2
+    assert "resnet8" in page
+
+
+@pytest.fixture
+def broken(tmp_path, blobs_file):
+    """Files that a user might hand over by mistake."""
+    data = dict(np.load(blobs_file))
+    np.savez(tmp_path / "keys.npz", images=data["x_train"])
+    np.savez(tmp_path / "labels.npz", **data | {"y_test": data["y_test"] + 9})
+    np.savez(tmp_path / "small.npz", **data | {key: data[key][:, :3, :3] for key in ("x_train", "x_test")})
+    np.savez(tmp_path / "grey.npz", **data | {key: data[key][..., :1] for key in ("x_train", "x_test")})
+    (tmp_path / "broken.keras").write_text("no model")
+    (tmp_path / "broken.tflite").write_text("no model")
+    (tmp_path / "file").write_text("a file where a folder should be")
+    return tmp_path
+
+
+MISTAKES = {
+    "no command": ([], "Expected one of"),
+    "unknown command": (["fly"], "fly"),
+    "unknown option": (["list", "--colour"], "colour"),
+    "no model": (["train", "--out", "x"], "--model"),
+    "not a number": (["train", "--model", "resnet8", "--out", "x", "--epochs", "many"], "many"),
+    "no epochs": (["train", "--model", "resnet8", "--out", "x", "--epochs", "0"], "epochs must be at least 1"),
+    "unknown model": (["train", "--model", "resnte20", "--out", "x"], "did you mean resnet20"),
+    "unknown model to show": (["info", "lenet"], "no model named 'lenet'"),
+    "nothing listed": (["list", "lenet*"], "no model matches 'lenet*'"),
+    "unknown model in quickstart": (["quickstart", "--models", "resnet8", "lenet", "--out", "x"], "'lenet'"),
+    "unknown data": (
+        ["train", "--model", "resnet8", "--out", "x", "--data", "imagenot"],
+        "no data set named 'imagenot'",
+    ),
+    "missing data file": (["quickstart", "--out", "x", "--data", "no.npz"], "no data file no.npz"),
+    "wrong keys": (["train", "--model", "resnet8", "--out", "x", "--data", "keys.npz"], "it holds images"),
+    "labels outside": (["train", "--model", "resnet8", "--out", "x", "--data", "labels.npz"], "y_test holds class"),
+    "images too small": (["train", "--model", "resnet8", "--out", "x", "--data", "small.npz"], "at least 4x4 pixels"),
+    "too small for one": (["quickstart", "--models", "resnet8", "--out", "x", "--data", "small.npz"], "4x4 pixels"),
+    "folder not writable": (["train", "--model", "resnet8", "--out", "file/x"], "cannot write into file/x"),
+    "report not writable": (["quickstart", "--models", "resnet8", "--out", "file"], "cannot write into file"),
+    "missing model file": (["export", "no.keras", "--out", "x.tflite"], "no model file no.keras"),
+    "broken model file": (["export", "broken.keras", "--out", "x.tflite"], "cannot be loaded"),
+    "unknown mode": (["export", "no.keras", "--out", "x.tflite", "--mode", "int3"], "no mode named 'int3'"),
+    "int8 without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8"], "needs training images"),
+    "wrong data to export": (["export", "MODEL", "--out", "x.tflite", "--data", "grey.npz"], "do not fit"),
+    "wrong suffix": (["export", "MODEL", "--out", "x"], "suffix .tflite"),
+    "export not writable": (["export", "MODEL", "--out", "file/x.tflite"], "cannot write into file"),
+    "nothing to measure": (["bench"], "at least one .tflite file"),
+    "missing file to measure": (["bench", "no.tflite"], "no file no.tflite"),
+    "broken file to measure": (["bench", "broken.tflite"], "does not run in LiteRT"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(cli, broken, trained, monkeypatch, mistake):
+    arguments, message = MISTAKES[mistake]
+    monkeypatch.chdir(broken)
+    trained.save("model.keras")
+    before = sorted(broken.rglob("*"))
+    code, out, err = cli(*("model.keras" if word == "MODEL" else word for word in arguments))
+    assert code == 2
+    assert err.startswith("keras-resnets: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert "Traceback" not in out + err
+    assert [path for path in sorted(broken.rglob("*")) if path not in before and path.name != "x"] == []
+    assert not list(broken.glob("x/*"))
+
+
+def test_a_mistake_has_its_exit_code_and_line_in_a_real_process():
+    command = [sys.executable, "-m", "recipes", "info", "lenet"]
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert found.stderr.startswith("keras-resnets: error: no model named 'lenet'")
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_unknown_backend_is_one_line():
+    command = [sys.executable, "-m", "recipes", "list"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "abacus"}, check=False
+    )
+    assert found.returncode == 2
+    assert "KERAS_BACKEND='abacus'" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_help_does_not_wait_for_keras():
+    code = "import sys; import recipes.__main__; assert 'keras' not in sys.modules; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,110 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import UsageError
+from recipes.data import load
+from recipes.plots import draw_curves
+from recipes.train import TrainConfig, check_folder, save, train
+
+
+EPOCHS = 10
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    return train(TrainConfig(model="resnet20", epochs=EPOCHS, batch_size=16), data)
+
+
+def test_training_learns(run, data):
+    assert run.history["val_accuracy"][-1] > 0.9
+    predicted = run.model.predict(data.x_test, verbose=0).argmax(-1)
+    assert np.mean(predicted == data.y_test) == pytest.approx(run.history["val_accuracy"][-1])
+
+
+def test_the_model_takes_raw_pixels(run, data):
+    layer = run.model.get_layer("normalize")
+    mean, std = data.pixel_stats()
+    image = data.x_test[:1].astype("float32")
+    found = keras.ops.convert_to_numpy(layer(image))
+    np.testing.assert_allclose(found, (image - mean) / std, atol=1e-4)
+
+
+def test_the_schedule_warms_up_and_decays_to_zero(run, data):
+    steps = EPOCHS * 6
+    rates = [float(run.model.optimizer._learning_rate(step)) for step in (0, steps // 10, steps)]
+    assert rates == pytest.approx([0.0, 0.05, 0.0], abs=1e-6)
+
+
+def test_a_seed_decides_the_run(data):
+    config = TrainConfig(model="resnet8", epochs=1, batch_size=32, seed=3)
+    first, second = train(config, data), train(config, data)
+    assert first.history["loss"] == pytest.approx(second.history["loss"], rel=1e-3)
+    other = train(TrainConfig(model="resnet8", epochs=1, batch_size=32, seed=4), data)
+    assert other.history["loss"] != pytest.approx(first.history["loss"], rel=1e-3)
+
+
+def test_a_run_is_four_files(run, data, tmp_path):
+    save(run, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "curves.png",
+        "history.csv",
+        "model.keras",
+    ]
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.predict(data.x_test, verbose=0), run.model.predict(data.x_test, verbose=0), atol=1e-6
+    )
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, EPOCHS + 1)]
+    assert [float(row["val_accuracy"]) for row in rows] == run.history["val_accuracy"]
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model"] == "resnet20"
+    assert config["batch_size"] == 16
+    assert config["backend"] == keras.backend.backend()
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_trained_model_is_not_overwritten_by_accident(tmp_path):
+    (tmp_path / "model.keras").write_text("precious")
+    with pytest.raises(UsageError, match="--overwrite"):
+        check_folder(tmp_path, overwrite=False)
+    check_folder(tmp_path, overwrite=True)
+    assert (tmp_path / "model.keras").read_text() == "precious"
+
+
+def test_batch_size_follows_the_size_of_the_set(data):
+    assert train(TrainConfig(model="resnet8", epochs=1), data).config.batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
+        ({"seed": -1}, "seed must be from 0"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(options, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(model="resnet8", **options)
+
+
+def test_curves_show_training_and_test_of_every_model():
+    history = {"loss": [2.0, 1.0], "accuracy": [0.1, 0.6], "val_loss": [2.5, 1.5], "val_accuracy": [0.1, 0.5]}
+    loss, accuracy = draw_curves({"a": history, "b": history}).axes
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[2.0, 1.0], [2.5, 1.5]] * 2
+    assert [line.get_ydata().tolist() for line in accuracy.lines] == [[0.1, 0.6], [0.1, 0.5]] * 2
