@@ -10,7 +10,6 @@ from recipes.data import load
 from recipes.plots import draw_curves
 from recipes.train import TrainConfig, check_folder, save, train
 
-
 EPOCHS = 10
 
 

@@ -1,0 +1,58 @@
+# `make help` lists the commands; CI runs the same ones.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BACKENDS := tensorflow jax torch
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint pytest bench golden readme results clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.installed ## Install, then train, export, check and benchmark four networks (ARGS="--help" shows options)
+	$(BIN)/keras-resnets quickstart $(ARGS)
+
+test: lint pytest ## Install what tests need, then lint, types and the whole suite on each backend
+
+lint: $(VENV)/.installed-test ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax for one)
+	@set -e; for backend in $(BACKENDS); do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --quiet; \
+	done
+
+bench: $(VENV)/.installed-test ## Measure import and build time against keras and keras.applications
+	$(BIN)/python tests/benchmarks/import_and_build.py
+
+golden: $(VENV)/.installed-test ## Write the golden figures and weight names anew
+	PYTHONPATH=tests $(BIN)/python -m golden.regenerate
+
+readme: $(VENV)/.installed-test ## Write the README's tables anew from the registry and the result files
+	PYTHONPATH=tests $(BIN)/python -m readme
+
+results: quickstart ## Publish the quickstart's results in the README (runs it first)
+	cp runs/quickstart/results.json recipes/results/quickstart.json
+	$(MAKE) readme
+
+clean: ## Remove the virtual environment, the caches and every run
+	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) --editable '.[test]'
+	touch $@ $(VENV)/.installed

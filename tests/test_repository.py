@@ -1,0 +1,43 @@
+"""The README, the constraints and the Makefile keep what they promise."""
+
+import re
+
+import readme
+from readme import ROOT
+
+import recipes.__main__ as command_line
+
+
+def test_generated_parts_of_the_readme_are_fresh():
+    """If this fails, run `make readme`."""
+    text = readme.README.read_text()
+    assert readme.render(text) == text
+
+
+def test_pictures_of_the_readme_exist():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme.README.read_text())
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands_of_the_readme_exist():
+    text = readme.README.read_text()
+    commands = set(re.findall(r"keras-resnets ([a-z]+)", text))
+    assert commands <= set(command_line.COMMANDS)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", text, re.MULTILINE)) <= targets
+    assert {"quickstart", "test"} <= targets
+
+
+def test_every_constraint_is_one_version_and_no_address():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+]+", pin) for pin in pins)
+    assert "torch==2.13.0" in pins
+
+
+def test_no_configuration_names_an_index():
+    for name in ("constraints.txt", "pyproject.toml", "Makefile", ".ci/run"):
+        text = (ROOT / name).read_text()
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text), name
