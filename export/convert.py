@@ -121,7 +121,7 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         with deep_graphs():
             return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # a foreign file can fail anywhere in Keras
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{path} cannot be loaded as a Keras model: {reason}") from error
 

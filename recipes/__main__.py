@@ -72,7 +72,7 @@ class Train:
     def run(self) -> None:
         from recipes.data import load
         from recipes.progress import console
-        from recipes.train import TrainConfig, check_folder, save, train
+        from recipes.train import TrainConfig, check, check_folder, save, train
 
         config = TrainConfig(
             model=self.model,
@@ -84,6 +84,7 @@ class Train:
             seed=self.seed,
         )
         data = load(self.data)
+        check(config, data)
         check_folder(self.out, overwrite=self.overwrite)
         run = train(config, data)
         save(run, self.out)

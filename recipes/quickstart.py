@@ -13,11 +13,10 @@ from export.bench import ROUNDS, Row, tabulate
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.report import draw_accuracy_latency, write_page
-from keras_resnets import get_variant
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import bar, console
-from recipes.train import Run, TrainConfig, describe, save, train
+from recipes.train import Run, TrainConfig, check, describe, save, train
 
 SCHEMA = 1
 
@@ -48,10 +47,9 @@ def quickstart(models: Sequence[str], source: str, epochs: int, out: Path, seed:
         UsageError: If a model or the data is unknown or they do not fit, or `out` cannot be written.
     """
     configs = [TrainConfig(model=name, data=source, epochs=epochs, seed=seed) for name in dict.fromkeys(models)]
-    variants = [get_variant(config.model) for config in configs]
     data = load(source)
-    for variant in variants:  # what can be wrong is found before the first minute is spent
-        variant.resolve_input(data.image_shape)
+    for config in configs:
+        check(config, data)
     ensure_folder(out)
     console.print(f"{source}: {len(data.x_train):,} training and {len(data.x_test):,} test images")
     calibration = pick_calibration(data.x_train, data.y_train, source, seed=seed)

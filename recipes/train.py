@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from export.files import ensure_folder, replacing
-from keras_resnets import UsageError, create_model
+from keras_resnets import UsageError, create_model, get_variant
 from recipes.data import Dataset
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
@@ -120,6 +120,15 @@ def _jit_compile() -> str | bool:
     if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
         return False
     return "auto"
+
+
+def check(config: TrainConfig, data: Dataset) -> None:
+    """Finds what would stop a run, before any time is spent on it.
+
+    Raises:
+        UsageError: If the model is unknown or cannot take images of that size.
+    """
+    get_variant(config.model).resolve_input(data.image_shape)
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:

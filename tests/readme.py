@@ -44,8 +44,8 @@ def quickstart() -> str:
     environment, config = results["environment"], results["models"][0]["config"]
     first = results["files"][0]
     note = (
-        f"Measured by `make results`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} (n = 1), "
-        f"{results['data']['test']} test images; {environment['processor']}, {environment['cores']} cores, "
+        f"Measured by `make results`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} "
+        f"(n = 1), {results['data']['test']} test images; {environment['processor']}, {environment['cores']} cores, "
         f"LiteRT {environment['ai-edge-litert']}, Keras {environment['keras']} on {config['backend']}, "
         f"{first['threads']} thread, {first['runs']} runs a file in turns."
     )
@@ -56,10 +56,10 @@ def cost() -> str:
     results = json.loads(BENCHMARK.read_text())
     imported, built, environment = results["import"], results["build"], results["environment"]
     return (
-        f"`import keras_resnets` adds {imported['added_ms']:.1f} ms to `import keras` ({imported['ratio']:.3f} times its "
-        f"time), and `ResNet50()` builds in {built['ratio']:.2f} times the time of "
-        f"`keras.applications.ResNet50(weights=None)` (`make bench`: medians, side by side, {environment['processor']}, "
-        f"Keras {environment['keras']} on {environment['backend']})."
+        f"`import keras_resnets` adds {imported['added_ms']:.1f} ms to `import keras` ({imported['ratio']:.3f} times "
+        f"its time), and `ResNet50()` builds in {built['ratio']:.2f} times the time of "
+        f"`keras.applications.ResNet50(weights=None)` (`make bench`: medians, side by side, "
+        f"{environment['processor']}, Keras {environment['keras']} on {environment['backend']})."
     )
 
 
