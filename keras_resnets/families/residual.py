@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import (
+    HE,
     KERAS_DEFAULTS,
     PAPER,
     ConvStyle,
@@ -113,7 +114,7 @@ def shortcut(spec: ResNetSpec, x: Any, filters: int, stride: int, name: str) -> 
             raise UsageError(f"shortcut='A' cannot narrow {channels(x)} channels to {filters}; use 'B'")
         return ZeroPadShortcut(filters, stride, name=f"{name}_shortcut")(x)
     if spec.form == "mlperf_tiny":
-        return layers.Conv2D(filters, 1, strides=stride, kernel_initializer="he_normal", name=f"{name}_proj_conv")(x)
+        return layers.Conv2D(filters, 1, strides=stride, kernel_initializer=HE, name=f"{name}_proj_conv")(x)
     return conv_bn(x, filters, 1, stride=stride, style=spec.style, activation=None, name=f"{name}_proj_conv")
 
 

@@ -277,3 +277,13 @@ def test_weights_come_back_from_a_path(tmp_path):
 def test_tiny_specs_cover_every_family():
     families = {get_variant(name).spec.family for name in list_models()}
     assert {get_variant(name).spec.family for name, _ in TINY.values()} == families
+
+
+def test_weights_start_independent_and_with_he_variance():
+    keras.utils.set_random_seed(0)
+    model = create_model("resnet20")
+    first, second = (model.get_layer(f"stage3_block2_conv{i}").get_weights()[0] for i in (1, 2))
+    assert not np.allclose(first, second)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+    for kernel in (first, second):
+        assert np.var(kernel) == pytest.approx(2 / (3 * 3 * 64), rel=0.05)
