@@ -2,7 +2,7 @@
 
 from export import to_tflite
 
-to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train)
+to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train[:200])
 """
 
 from export.bench import Measurement, measure

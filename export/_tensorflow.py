@@ -16,6 +16,8 @@ import keras
 import numpy as np
 
 from export.quantize import MODES, Mode
+from keras_resnets.errors import UsageError, first_line
+from keras_resnets.layers import deep_graphs
 
 
 def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None) -> Iterator[tuple[Mode, bytes]]:
@@ -28,6 +30,9 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
 
     Yields:
         Mode and the bytes of its `.tflite` file.
+
+    Raises:
+        UsageError: If the model holds an operation that LiteRT lacks.
     """
     import tensorflow as tf
 
@@ -50,7 +55,12 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
             if mode.calibrated and images is not None:
                 converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            yield mode, converter.convert()
+            try:
+                yield mode, converter.convert()
+            except Exception as error:  # the converter's own class is not public
+                raise UsageError(
+                    f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
+                ) from error
 
 
 def main(folder: Path, modes: list[str]) -> None:
@@ -58,10 +68,15 @@ def main(folder: Path, modes: list[str]) -> None:
     for module in json.loads((folder / "modules.json").read_text()):
         importlib.import_module(module)
     images = np.load(folder / "images.npy", allow_pickle=False) if (folder / "images.npy").exists() else None
-    model = keras.models.load_model(folder / "model.keras", compile=False)
+    with deep_graphs():
+        model = keras.models.load_model(folder / "model.keras", compile=False)
     for mode, data in convert(model, [MODES[name] for name in modes], images):
         (folder / f"{mode.name}.tflite").write_bytes(data)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except UsageError as mistake:
+        (Path(sys.argv[1]) / "mistake.txt").write_text(str(mistake))
+        sys.exit(2)

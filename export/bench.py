@@ -104,6 +104,8 @@ def measure(
     Raises:
         UsageError: If a file does not run, or images or labels do not fit it.
     """
+    if not paths:
+        raise UsageError("name at least one .tflite file to measure")
     runners = [LiteRT(path, threads) for path in paths]
     for runner in runners:
         _check(runner, images, labels)
@@ -161,7 +163,8 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
     recipes = [read_recipe(measurement.path) for measurement in measurements]
     models = [recipe.get("model", m.path.stem) for m, recipe in zip(measurements, recipes, strict=True)]
     modes = [recipe["mode"]["name"] if recipe else None for recipe in recipes]
-    base = {model: m.p50_ms for m, model, mode in zip(measurements, models, modes, strict=True) if mode == "float32"}
+    origins = [recipe.get("fingerprint") for recipe in recipes]
+    base = {origin: m.p50_ms for m, origin, mode in zip(measurements, origins, modes, strict=True) if mode == "float32"}
     return [
         Row(
             model=model,
@@ -174,10 +177,12 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
             agreement=None if classes is None else float(np.mean(m.predictions == classes)),
             p50_ms=m.p50_ms,
             p90_ms=m.p90_ms,
-            speedup=base[model] / m.p50_ms if model in base else None,
+            speedup=base[origin] / m.p50_ms if origin in base else None,
             float_operations=count_operations(m.path)[1],
             runs=m.runs,
             threads=m.threads,
         )
-        for m, recipe, model, mode, classes in zip(measurements, recipes, models, modes, named, strict=True)
+        for m, recipe, model, mode, origin, classes in zip(
+            measurements, recipes, models, modes, origins, named, strict=True
+        )
     ]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_resnets.errors import UsageError
+
 DEFAULT_COUNT = 200
 
 
@@ -35,7 +37,12 @@ def pick_calibration(
         source: Name of the data set.
         count: Number of images wanted; all are taken if there are fewer.
         seed: Seed of the choice.
+
+    Raises:
+        UsageError: If `count` is below 1 or `seed` below 0.
     """
+    if count < 1 or seed < 0:
+        raise UsageError(f"cannot pick {count} images with seed {seed}; give at least 1 image and a seed from 0")
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     # Deal the classes out in rounds: first one image of each class, then a second of each, and so on.
     turn = np.empty(len(labels), dtype=int)

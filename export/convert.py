@@ -16,9 +16,10 @@ from export import _tensorflow
 from export.calibrate import Calibration
 from export.files import replacing
 from export.quantize import Mode, get_mode
-from export.recipe import write_recipe
+from export.recipe import describe_export, recipe_path, write_recipe
 from export.verify import Verification, verify
 from keras_resnets import UsageError, iter_layers
+from keras_resnets.errors import first_line
 from keras_resnets.layers import deep_graphs
 
 MIN_AGREEMENT = 0.9
@@ -58,10 +59,10 @@ def to_tflite(
         mode: One of `MODES`: float32, float16, dynamic, int8.
         calibration: Training images, shape (n, height, width, channels), in the range the model was trained on,
             or a `Calibration`, which also says where they come from; needed by int8.
-        test: Images for the check, same shape and range. Defaults to the calibration images; with neither, noise
-            is used and only the size of the error counts.
+        test: Images for the check, same shape and range. Defaults to the calibration images, and with neither to
+            noise.
         min_agreement: Share of the images on which file and model must name the same class; a file below is
-            not written.
+            not written, nor is a float file whose outputs differ by more than rounding. 0 writes any file.
 
     Returns:
         The file and its verification.
@@ -84,29 +85,52 @@ def export_modes(
 
     Arguments and errors as in `to_tflite`; `outs` maps the name of a mode to the path of its file.
     """
+    if not 0 <= min_agreement <= 1:
+        raise UsageError(f"min_agreement must be from 0 to 1, got {min_agreement}")
     modes = [get_mode(name) for name in outs]
     model = load_model(model) if isinstance(model, str | Path) else model
     if isinstance(calibration, np.ndarray):
         calibration = Calibration(calibration)
-    images = None if calibration is None else calibration.images
-    _check(model, outs.values(), modes, images, test)
-    checked = test if test is not None else images
-    floor = min_agreement if checked is not None else 0.0
-    checked = _noise(model) if checked is None else checked
-    expected = model.predict(checked, verbose=0)
-    for mode, data in _convert(model, modes, images):
+    ranges = None if calibration is None else calibration.images
+    _check(model, outs.values(), modes, ranges, test)
+    source, images = _images_to_compare(model, ranges, test)
+    expected = model.predict(images, verbose=0)
+    if not np.isfinite(expected).all():
+        raise UsageError(f"{model.name} has outputs that are not finite; its training diverged, train it again")
+    for mode, data in _convert(model, modes, ranges):
         out = outs[mode.name]
-        with replacing(out) as part:
+        with replacing(out) as part, replacing(recipe_path(out)) as recipe_part:
             part.write_bytes(data)
-            verification = verify(part, checked, expected)
-            if verification.agreement < floor:
-                raise UsageError(
-                    f"{out} not written: it agrees with the Keras model on {verification.agreement:.1%} of "
-                    f"{len(checked)} images, below {floor:.1%}; train longer, try another mode, or lower "
-                    f"min_agreement"
-                )
-        write_recipe(out, model, mode, calibration, verification)
+            verification = verify(part, images, expected, source)
+            _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
+            write_recipe(recipe_part, describe_export(model, mode, calibration, verification))
         yield Exported(out, mode.name, len(data), verification)
+
+
+def _images_to_compare(
+    model: keras.Model, calibration: np.ndarray | None, test: np.ndarray | None
+) -> tuple[str, np.ndarray]:
+    if test is not None:
+        return "test", test
+    if calibration is not None:
+        return "calibration", calibration
+    rng, shape = np.random.default_rng(0), (32, *model.input_shape[1:])
+    takes_pixels = any(isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling) for layer in model.layers)
+    noise = rng.uniform(0, 255, shape) if takes_pixels else rng.normal(size=shape)
+    return "noise", noise.astype(np.float32)
+
+
+def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float, largest: float) -> None:
+    if found.agreement < min_agreement:
+        raise UsageError(
+            f"{out} not written: it agrees with the Keras model on {found.agreement:.1%} of {found.images} "
+            f"{found.source} images, below {min_agreement:.1%}; train longer, try another mode, or lower min_agreement"
+        )
+    if mode.tolerance is not None and min_agreement > 0 and found.max_error > mode.tolerance * max(1.0, largest):
+        raise UsageError(
+            f"{out} not written: an output differs by {found.max_error:.2g} from the Keras model's, more than "
+            f"{mode.name} explains; set min_agreement to 0 to write it all the same"
+        )
 
 
 def load_model(path: str | Path) -> keras.Model:
@@ -122,8 +146,7 @@ def load_model(path: str | Path) -> keras.Model:
         with deep_graphs():
             return keras.models.load_model(path, compile=False)
     except Exception as error:  # a foreign file can fail anywhere in Keras
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+        raise UsageError(f"{path} cannot be loaded as a Keras model: {first_line(error)}") from error
 
 
 def name_classes(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -146,11 +169,17 @@ def _check(
     for out in outs:
         if out.suffix != ".tflite":
             raise UsageError(f"cannot write {out}: give it the suffix .tflite, its recipe goes beside it as .json")
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or None in model.input_shape[1:]:
-        raise UsageError(f"{model.name} must have one input of known size and one output to become a .tflite file")
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or None in inputs[0].shape[1:]:
+        raise UsageError(
+            f"{model.name} must be a functional model with one image input of known size, (height, width, channels), "
+            f"and one output to become a .tflite file"
+        )
+    if keras.config.image_data_format() != "channels_last":
+        raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
     for mode in modes:
         if mode.calibrated and (calibration is None or not len(calibration)):
-            raise UsageError(f"mode {mode.name} needs training images to calibrate on; give calibration or --data")
+            raise UsageError(f"mode {mode.name} needs training images to calibrate on; give it the model's data")
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
             _check_fit(model, name, images)
@@ -179,9 +208,12 @@ def _convert(model: keras.Model, modes: list[Mode], images: np.ndarray | None) -
         (folder / "modules.json").write_text(json.dumps(_layer_modules(model)))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)
-        command = [sys.executable, "-m", "export._tensorflow", name, *(mode.name for mode in modes)]
+        command = [sys.executable, "-P", "-m", "export._tensorflow", name, *(mode.name for mode in modes)]
         environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(sys.path)}
         child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        mistake = folder / "mistake.txt"
+        if mistake.exists():
+            raise UsageError(mistake.read_text())
         if child.returncode:
             raise RuntimeError(f"the conversion process failed:\n{child.stderr}")
         for mode in modes:
@@ -190,5 +222,7 @@ def _convert(model: keras.Model, modes: list[Mode], images: np.ndarray | None) -
 
 def _layer_modules(model: keras.Model) -> list[str]:
     """Modules outside Keras that define the model's layers; importing them registers the layers."""
-    modules = {type(layer).__module__ for layer in iter_layers(model)}
+    modules = {type(layer).__module__: type(layer).__name__ for layer in iter_layers(model)}
+    if "__main__" in modules:
+        raise UsageError(f"{model.name} has a layer {modules['__main__']} defined in a script; move it into a module")
     return sorted(module for module in modules if module.split(".")[0] != "keras")

@@ -43,7 +43,7 @@ def ensure_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; choose another place") from error
     return folder
 
 

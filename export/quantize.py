@@ -15,6 +15,8 @@ class Mode:
         optimize: Whether the converter quantizes at all.
         weights: Type of the stored weights.
         calibrated: Whether it needs images to find the ranges of the activations.
+        tolerance: Largest error of an output, relative to the largest output, that rounding explains; None where
+            only the agreement counts.
     """
 
     name: str
@@ -22,13 +24,14 @@ class Mode:
     optimize: bool
     weights: str
     calibrated: bool = False
+    tolerance: float | None = None
 
 
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        Mode("float32", "as trained", optimize=False, weights="float32"),
-        Mode("float16", "weights halved, arithmetic in float32", optimize=True, weights="float16"),
+        Mode("float32", "as trained", optimize=False, weights="float32", tolerance=1e-3),
+        Mode("float16", "weights halved, arithmetic in float32", optimize=True, weights="float16", tolerance=5e-2),
         Mode("dynamic", "int8 weights, activations quantized as they come", optimize=True, weights="int8"),
         Mode(
             "int8", "int8 weights and activations, ranges from images", optimize=True, weights="int8", calibrated=True

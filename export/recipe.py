@@ -1,14 +1,15 @@
 """The recipe of an exported file: JSON beside it that says what was done and what came out."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from export.calibrate import Calibration
-from export.files import replacing
 from export.quantize import Mode
 from export.verify import Verification
 from keras_resnets import count_macs, count_parameters
@@ -16,31 +17,55 @@ from keras_resnets import count_macs, count_parameters
 SCHEMA = 1
 
 
-def write_recipe(
-    out: Path, model: keras.Model, mode: Mode, calibration: Calibration | None, verification: Verification
-) -> None:
-    """Writes the recipe of the `.tflite` file `out` beside it, with the suffix `.json`."""
+def recipe_path(path: Path) -> Path:
+    """Where the recipe of a `.tflite` file lies: net.tflite -> net.tflite.json."""
+    return path.with_name(f"{path.name}.json")
+
+
+def fingerprint(model: keras.Model) -> str:
+    """A digest of a model's weights, by which files that come from the same model are told."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def describe_export(
+    model: keras.Model, mode: Mode, calibration: Calibration | None, verification: Verification
+) -> dict[str, Any]:
+    """The recipe of one file, as JSON takes it."""
     used = calibration if mode.calibrated else None
-    recipe: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
         "model": model.name,
+        "fingerprint": fingerprint(model),
         "mode": asdict(mode),
         "parameters": count_parameters(model),
-        "macs": count_macs(model),
+        "macs": _macs(model),
         "input_shape": list(model.input_shape[1:]),
         "classes": model.output_shape[-1],
         "calibration": used and {"source": used.source, "images": len(used.images), "indices": used.indices},
         "verification": asdict(verification),
         "keras": keras.__version__,
     }
-    with replacing(out.with_suffix(".json")) as part:
-        part.write_text(json.dumps(recipe, indent=2) + "\n")
+
+
+def _macs(model: keras.Model) -> int | None:
+    try:
+        return count_macs(model)
+    except ValueError:  # a user's model may use a layer twice
+        return None
+
+
+def write_recipe(part: Path, recipe: dict[str, Any]) -> None:
+    """Writes a recipe to the path `part`."""
+    part.write_text(json.dumps(recipe, indent=2, allow_nan=False) + "\n")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe beside a `.tflite` file, or an empty one if there is none that this version wrote."""
     try:
-        recipe = json.loads(path.with_suffix(".json").read_text())
+        recipe = json.loads(recipe_path(path).read_text())
     except (OSError, ValueError):
         return {}
     return recipe if isinstance(recipe, dict) and recipe.get("schema") == SCHEMA else {}

@@ -13,6 +13,7 @@ class Verification:
     """How a file differs from its Keras model.
 
     Attributes:
+        source: What was compared: "test" or "calibration" images, or "noise" where there were none.
         images: Number of images compared.
         agreement: Share of the images on which both name the same class.
         max_error: Largest absolute difference of an output.
@@ -21,6 +22,7 @@ class Verification:
         float_operations: Operations that compute in floating point.
     """
 
+    source: str
     images: int
     agreement: float
     max_error: float
@@ -29,26 +31,29 @@ class Verification:
     float_operations: int
 
 
-def verify(path: Path, images: np.ndarray, expected: np.ndarray) -> Verification:
+def verify(path: Path, images: np.ndarray, expected: np.ndarray, source: str = "test") -> Verification:
     """Runs a file over images and compares it with what the Keras model said.
 
     Args:
         path: A `.tflite` file.
         images: Shape (n, height, width, channels), n at least 1.
-        expected: Output of the Keras model, shape (n, classes).
+        expected: Output of the Keras model, shape (n, classes), finite.
+        source: What the images are, for the record.
 
     Returns:
-        The comparison.
+        The comparison. An output of the file that is not finite agrees with nothing and has an infinite error.
 
     Raises:
         UsageError: If the file does not run.
     """
     outputs = np.stack(list(LiteRT(path).predict(images)))
-    errors = np.abs(outputs - expected)
+    finite = np.isfinite(outputs).all(-1)
+    errors = np.where(np.isfinite(outputs), np.abs(outputs - expected), np.inf)
     operations, float_operations = count_operations(path)
     return Verification(
+        source=source,
         images=len(images),
-        agreement=float(np.mean(outputs.argmax(-1) == expected.argmax(-1))),
+        agreement=float(np.mean(finite & (outputs.argmax(-1) == expected.argmax(-1)))),
         max_error=float(errors.max()),
         mean_error=float(errors.mean()),
         operations=operations,

@@ -16,9 +16,9 @@ from keras import layers
 Pooling = Literal["avg", "max"]
 
 
-def channel_axis() -> int:
-    """Axis of the channels of a 4-D feature map under the current image data format."""
-    return -1 if keras.config.image_data_format() == "channels_last" else 1
+def channel_axis(data_format: str | None = None) -> int:
+    """Axis of the channels of a 4-D feature map; by default under the current image data format."""
+    return -1 if (data_format or keras.config.image_data_format()) == "channels_last" else 1
 
 
 @contextmanager
@@ -195,8 +195,24 @@ def divisible(value: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * value else rounded + divisor
 
 
+class _ChannelLayer(layers.Layer):
+    """A layer that keeps, as convolutions do, the data format that it was built under."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = data_format or keras.config.image_data_format()
+
+    @property
+    def axis(self) -> int:
+        """Axis of the channels."""
+        return channel_axis(self.data_format)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"data_format": self.data_format}
+
+
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class ZeroPadShortcut(layers.Layer):
+class ZeroPadShortcut(_ChannelLayer):
     """Shortcut option A: every `stride`-th pixel, with zero channels added to reach `filters`.
 
     Has no parameters. Half of the zeros go in front of the channels and half behind: the paper does not say
@@ -216,9 +232,9 @@ class ZeroPadShortcut(layers.Layer):
 
     def call(self, x: Any) -> Any:
         step = slice(None, None, self.stride)
-        missing = self.filters - channels(x)
+        missing = self.filters - x.shape[self.axis]
         zeros = [missing // 2, missing - missing // 2]
-        if channel_axis() == 1:
+        if self.axis == 1:
             return keras.ops.pad(x[:, :, step, step], [[0, 0], zeros, [0, 0], [0, 0]])
         return keras.ops.pad(x[:, step, step, :], [[0, 0], [0, 0], [0, 0], zeros])
 
@@ -227,18 +243,18 @@ class ZeroPadShortcut(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class ChannelSplit(layers.Layer):
+class ChannelSplit(_ChannelLayer):
     """Two halves of the channels: (b, h, w, c) -> two of (b, h, w, c/2).
 
     References: Ma et al. 2018 (ShuffleNet V2), arXiv:1807.11164, Fig. 3c.
     """
 
     def call(self, x: Any) -> list[Any]:
-        return list(keras.ops.split(x, 2, axis=channel_axis()))
+        return list(keras.ops.split(x, 2, axis=self.axis))
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class ChannelShuffle(layers.Layer):
+class ChannelShuffle(_ChannelLayer):
     """Interleaves `groups` equal blocks of channels, so that the next grouped layer sees all of them.
 
     Channel i of block g comes out at place i * groups + g.
@@ -255,7 +271,7 @@ class ChannelShuffle(layers.Layer):
 
     def call(self, x: Any) -> Any:
         batch, *rest = keras.ops.shape(x)
-        if channel_axis() == 1:
+        if self.axis == 1:
             count, height, width = rest
             x = keras.ops.reshape(x, (batch, self.groups, count // self.groups, height, width))
             return keras.ops.reshape(keras.ops.transpose(x, (0, 2, 1, 3, 4)), (batch, count, height, width))

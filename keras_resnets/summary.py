@@ -73,9 +73,13 @@ def count_macs(model: keras.Model) -> int:
     normalisation, activations, pooling and additions are left out, as papers leave them out.
 
     Raises:
-        ValueError: If a layer's output size is unknown (the model was built with None for height or width).
+        ValueError: If a layer's output size is unknown (the model was built with None for height or width), or a
+            layer is used more than once.
     """
-    return sum(_layer_macs(layer) for layer in iter_layers(model))
+    for layer in model.get_config()["layers"]:
+        if len(layer.get("inbound_nodes", ())) > 1:
+            raise ValueError(f"{layer['name']} is used more than once; MACs are counted for layers used once")
+    return sum(count_macs(layer) if isinstance(layer, keras.Model) else _layer_macs(layer) for layer in model.layers)
 
 
 def iter_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -103,7 +107,12 @@ def depth(model: keras.Model) -> int:
     """Convolutions and dense layers on the longest path from input to output.
 
     This is what the number in a network's name counts: a projection runs beside a block and adds nothing.
+
+    Raises:
+        ValueError: If the model is not a functional model of plain layers.
     """
+    if isinstance(model, keras.Sequential) or any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ValueError(f"{model.name}: depth is counted for functional models without models inside")
     counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
     layers = {layer.name: layer for layer in model.layers}
     longest: dict[str, int] = {}

@@ -46,7 +46,7 @@ class Variant:
     field of the variant's `spec`.
 
     Args:
-        callable: The Python name, such as "ResNet50"; `name` is the same in lower case.
+        python_name: The Python name, such as "ResNet50"; `name` is the same in lower case.
         spec: The family's spec with this variant's values.
         reference: Paper and table.
         input_shape: Shape that the paper's input has, (height, width, channels).
@@ -54,7 +54,7 @@ class Variant:
         fixed: Fields of the spec that make this variant what it is and are therefore no options.
     """
 
-    callable: str
+    python_name: str
     spec: Spec
     reference: str
     input_shape: tuple[int, int, int] = (224, 224, 3)
@@ -64,7 +64,7 @@ class Variant:
     @property
     def name(self) -> str:
         """Name in the registry."""
-        return self.callable.lower()
+        return self.python_name.lower()
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -88,8 +88,8 @@ class Variant:
 
         Args:
             include_top: Whether the model ends in the classifier. Without it, it ends in the last feature map.
-            weights: Path of a file written by `model.save_weights` for the same network, or None for a random
-                initialisation.
+            weights: Path of a `.weights.h5` file, written by `model.save_weights` of the same network, or None for a
+                random initialisation.
             input_shape: (height, width, channels), in the order of `keras.config.image_data_format()`. Height and
                 width may be None. Defaults to the paper's.
             pooling: Without the top: None, "avg" or "max" over all positions of the last feature map.
@@ -131,7 +131,7 @@ class Variant:
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise TypeError(
-                f"{self.callable} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}"
+                f"{self.python_name} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}"
             )
         return dataclasses.replace(self.spec, **options)
 
@@ -150,7 +150,7 @@ class Variant:
         stride = (spec or self.spec).stride
         last = layers.channel_axis() == -1
         if shape is None:
-            return self.input_shape if last else (self.input_shape[2], *self.input_shape[:2])
+            shape = self.input_shape if last else (self.input_shape[2], *self.input_shape[:2])
         if len(shape) != 3 or any(side is not None and side < 1 for side in shape):
             raise UsageError(f"input_shape={tuple(shape)}: give three positive numbers, (height, width, channels)")
         height, width, count = shape if last else (*shape[1:], shape[0])
@@ -165,11 +165,14 @@ class Variant:
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:
+    if not path.name.endswith(".weights.h5"):
+        # A .keras file holds a whole model: loading only its weights would silently leave its normalisation behind.
+        raise UsageError(f"weights: {path} is no .weights.h5 file; a .keras file is loaded by keras.models.load_model")
     if not path.is_file():
-        raise UsageError(f"weights: no file {path}; give the path of a .weights.h5 or .keras file, or None")
+        raise UsageError(f"weights: no file {path}; give the path of a .weights.h5 file, or None")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of layers that the file does not hold
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not hold
             model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = " ".join(str(error).split())

@@ -7,12 +7,17 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import tyro
 from tyro.conf import Positional, arg
+
+from recipes.config import TrainConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Keras and the backends are imported inside the commands: `--help` answers at once.
 
@@ -25,7 +30,7 @@ class Quickstart:
 
     data: str = "digits"
     """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
-    folder $KERAS_RESNETS_DATA comes first."""
+    folder $KERAS_RESNETS_DATA comes before a download."""
     models: tuple[str, ...] = ("plain20", "resnet20", "mobilenetv2_x0_5_cifar", "shufflenetv2_x0_5_cifar")
     """Registered names; see `keras-resnets list`."""
     epochs: int = 4
@@ -36,54 +41,29 @@ class Quickstart:
     """Seed of initialisation, shuffling and calibration."""
 
     def run(self) -> None:
-        from export.report import terminal_table
         from recipes.progress import console
         from recipes.quickstart import quickstart
 
-        rows = quickstart(self.models, self.data, self.epochs, self.out, self.seed)
-        console.print(terminal_table(rows, f"{self.data}, LiteRT, batch 1, 1 thread"))
+        quickstart(self.models, self.data, self.epochs, self.out, self.seed)
         console.print(f"report: {self.out / 'report.html'}", soft_wrap=True)
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainConfig):
     """Train a network; write model.keras, history.csv, config.json and curves.png."""
 
-    model: str
-    """Registered name; see `keras-resnets list`."""
     out: Path
     """Folder for the results."""
-    data: str = "digits"
-    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
-    folder $KERAS_RESNETS_DATA comes first."""
-    epochs: int = 5
-    """Passes over the training set."""
-    batch_size: int | None = None
-    """Images per step; default: 32 for sets below 10,000 images, else 128."""
-    learning_rate: float = 0.05
-    """Peak of the schedule: a tenth of the steps warms up to it, a cosine leads to 0."""
-    weight_decay: float = 1e-4
-    """Share of each weight taken off per step and unit of learning rate."""
-    seed: int = 0
-    """Seed of initialisation and shuffling."""
     overwrite: bool = False
     """Replace a run that is in the folder already."""
 
     def run(self) -> None:
         from recipes.data import load
         from recipes.progress import console
-        from recipes.train import TrainConfig, check, check_folder, save, train
+        from recipes.train import check, check_folder, save, train
 
-        config = TrainConfig(
-            model=self.model,
-            data=self.data,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            seed=self.seed,
-        )
-        data = load(self.data)
+        config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
+        data = load(config.data)
         check(config, data)
         check_folder(self.out, overwrite=self.overwrite)
         run = train(config, data)
@@ -112,7 +92,7 @@ class Export:
     seed: int = 0
     """Seed of the choice of images."""
     min_agreement: float = 0.9
-    """Share of the test images on which file and model must agree; below, no file is written."""
+    """Share of the images (without --data: of noise) on which file and model must agree; below, no file is written."""
 
     def run(self) -> None:
         from export import get_mode, load_model, pick_calibration, to_tflite
@@ -133,7 +113,7 @@ class Export:
             min_agreement=self.min_agreement,
         )
         check = exported.verification
-        compared = f"{check.images:,} {'test images' if data else 'images of noise'}"
+        compared = f"{check.images:,} {check.source} images"
         console.print(
             f"{exported.path}: {exported.bytes:,} bytes, {check.float_operations} float operations, agrees with the "
             f"Keras model on {check.agreement:.2%} of {compared}, largest error {check.max_error:.2g}",
@@ -150,27 +130,28 @@ class Bench:
     data: str = "digits"
     """Data whose test images are classified: the data the models were trained on."""
     reference: Path | None = None
-    """The .keras file the files were exported from; adds their agreement with it."""
+    """The .keras file the files were exported from; adds the agreement of those that were."""
     threads: int = 1
     """Threads of the interpreter."""
 
     def run(self) -> None:
-        from keras_resnets import UsageError
-
-        if not self.files:
-            raise UsageError("name at least one .tflite file to measure")
         from export.bench import ROUNDS, measure, tabulate
         from export.convert import load_model, name_classes
+        from export.recipe import fingerprint, read_recipe
         from export.report import terminal_table
         from recipes.data import load
         from recipes.progress import bar, console
 
         data = load(self.data)
-        named = name_classes(load_model(self.reference), data.x_test) if self.reference else None
+        named: list[np.ndarray | None] = [None] * len(self.files)
+        if self.reference:
+            reference = load_model(self.reference)
+            classes, own = name_classes(reference, data.x_test), fingerprint(reference)
+            named = [classes if read_recipe(file).get("fingerprint", own) == own else None for file in self.files]
         with bar("measure", len(self.files) + ROUNDS) as step:
             measured = measure(self.files, data.x_test, data.y_test, threads=self.threads, on_step=step)
         title = f"{self.data}, LiteRT, batch 1, {self.threads} thread{'s' if self.threads > 1 else ''}"
-        console.print(terminal_table(tabulate(measured, [named] * len(measured)), title))
+        console.print(terminal_table(tabulate(measured, named), title))
 
 
 @dataclass(frozen=True)
@@ -230,12 +211,15 @@ Command = Quickstart | Train | Export | Bench | List | Info
 
 def main() -> None:
     """Runs the command; a caller's mistake ends in one line on stderr and exit code 2."""
-    command = _parse(sys.argv[1:])
     try:
+        command = _parse(sys.argv[1:])
         with _native_logs_muted():
             _run(command)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone: that is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(arguments: list[str]) -> Command:
@@ -257,16 +241,20 @@ def _parse(arguments: list[str]) -> Command:
 
 def _run(command: Command) -> None:
     try:
-        from keras_resnets import UsageError
+        import keras  # noqa: F401
     except (ValueError, ImportError) as error:  # Keras's answer to a backend that it does not have
         backend = os.environ.get("KERAS_BACKEND", "")
         _fail(
             f"cannot load Keras with KERAS_BACKEND={backend!r} ({error}); use tensorflow, jax or torch and install it"
         )
+    from keras_resnets import UsageError
+
     try:
         command.run()
     except UsageError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:  # a full disk, a file that became unreadable
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; free or choose another place and try again")
 

@@ -1,14 +1,15 @@
 """Data sets: images and labels, checked before anything is trained on them."""
 
 import os
-import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_resnets import UsageError
+from keras_resnets.errors import first_line
 
 FOLDER_VARIABLE = "KERAS_RESNETS_DATA"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -41,20 +42,27 @@ class Dataset:
         height, width, channels = self.x_train.shape[1:]
         return height, width, channels
 
+    @cached_property
     def pixel_stats(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel over the training pixels."""
-        mean = self.x_train.mean((0, 1, 2), dtype=np.float64)
-        std = self.x_train.std((0, 1, 2), dtype=np.float64)
-        return mean.tolist(), np.maximum(std, 1e-7).tolist()  # a constant channel has nothing to scale
+        total, squares = np.zeros(self.image_shape[2]), np.zeros(self.image_shape[2])
+        for start in range(0, len(self.x_train), 1000):  # in pieces: float64 takes eight times the memory of uint8
+            piece = self.x_train[start : start + 1000].astype(np.float64)
+            total += piece.sum((0, 1, 2))
+            squares += (piece**2).sum((0, 1, 2))
+        pixels = self.x_train[..., 0].size
+        mean = total / pixels
+        std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-14))  # a constant channel has nothing to scale
+        return mean.tolist(), std.tolist()
 
 
 def load(source: str) -> Dataset:
     """Loads a data set by name or by path.
 
-    `digits` is built in. Any other name is looked for as `$KERAS_RESNETS_DATA/<name>.npz`, then in Keras's
-    downloads (cifar10, cifar100, fashion_mnist, mnist). What ends in `.npz` is a path. A `.npz` holds x_train,
-    y_train, x_test and y_test; images have shape (n, height, width) or (n, height, width, channels), labels are
-    integers from 0.
+    `digits` is always the built-in set. Any other name is looked for as `$KERAS_RESNETS_DATA/<name>.npz`, then in
+    Keras's downloads (cifar10, cifar100, fashion_mnist, mnist). What ends in `.npz` is a path. A `.npz` holds
+    x_train, y_train, x_test and y_test; images have shape (n, height, width) or (n, height, width, channels), labels
+    are integers from 0 without a gap.
 
     Raises:
         UsageError: If there is no such data, or it does not hold what it should.
@@ -104,18 +112,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {key: archive[key] for key in KEYS}
     except UsageError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path} cannot be read as .npz: {reason}; write it with numpy.savez") from error
+    except Exception as error:  # a foreign file can fail anywhere in zip, zlib and numpy
+        raise UsageError(f"{path} cannot be read as .npz: {first_line(error)}; write it with numpy.savez") from error
 
 
 def _download(name: str) -> dict[str, np.ndarray]:
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        reason = str(error).splitlines()[0]
         raise UsageError(
-            f"cannot download {name} ({reason}); put {name}.npz into a folder and let ${FOLDER_VARIABLE} name it"
+            f"cannot download {name} ({first_line(error)}); put {name}.npz into a folder and let "
+            f"${FOLDER_VARIABLE} name it"
         ) from error
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 
@@ -127,7 +134,11 @@ def _checked(name: str, arrays: dict[str, np.ndarray]) -> Dataset:
             f"{name}: x_train has images of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}; make them alike"
         )
     y_train, y_test = (_labels(name, key, arrays[key], len(x)) for key, x in (("y_train", x_train), ("y_test", x_test)))
-    classes = int(y_train.max()) + 1
+    present = np.unique(y_train)
+    classes = len(present)
+    if present[-1] != classes - 1:
+        gap = next(label for label in range(classes) if label not in present)
+        raise UsageError(f"{name}: y_train has no image of class {gap}; number the classes 0, 1, 2, ... without a gap")
     if y_test.max() >= classes:
         raise UsageError(
             f"{name}: y_test holds class {y_test.max()}, but the {classes} classes of y_train end at {classes - 1}; "
@@ -155,8 +166,8 @@ def _labels(name: str, key: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise UsageError(
             f"{name}: {key} has shape {labels.shape} for {count} images; give one label an image, ({count},)"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UsageError(
-            f"{name}: {key} must hold classes 0, 1, 2, ... as integers, got {labels.dtype} from {labels.min()}"
-        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(f"{name}: {key} must hold classes 0, 1, 2, ... as integers, got {labels.dtype}")
+    if labels.min() < 0:
+        raise UsageError(f"{name}: {key} holds class {labels.min()}; number the classes 0, 1, 2, ...")
     return labels.reshape(-1).astype(np.int64)

@@ -10,13 +10,16 @@ import numpy as np
 
 from export import MODES, Calibration, Exported, export_modes, measure, pick_calibration
 from export.bench import ROUNDS, Row, tabulate
+from export.convert import MIN_AGREEMENT
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
-from export.report import draw_accuracy_latency, write_page
+from export.report import draw_accuracy_latency, terminal_table, write_page
+from keras_resnets import UsageError, get_variant
+from recipes.config import TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import bar, console
-from recipes.train import Run, TrainConfig, check, describe, save, train
+from recipes.train import Run, check, check_folder, describe, save, train
 
 SCHEMA = 1
 
@@ -28,6 +31,16 @@ class _Part:
     run: Run
     named: np.ndarray
     files: list[Exported]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Everything that the report tells."""
+
+    data: Dataset
+    environment: dict[str, str]
+    parts: list[_Part]
+    rows: list[Row]
 
 
 def quickstart(models: Sequence[str], source: str, epochs: int, out: Path, seed: int) -> list[Row]:
@@ -46,18 +59,39 @@ def quickstart(models: Sequence[str], source: str, epochs: int, out: Path, seed:
     Raises:
         UsageError: If a model or the data is unknown or they do not fit, or `out` cannot be written.
     """
-    configs = [TrainConfig(model=name, data=source, epochs=epochs, seed=seed) for name in dict.fromkeys(models)]
+    if not models:
+        raise UsageError("name at least one model; `keras-resnets list` shows them")
+    names = list(dict.fromkeys(get_variant(name).name for name in models))
+    configs = [TrainConfig(model=name, data=source, epochs=epochs, seed=seed) for name in names]
     data = load(source)
     for config in configs:
         check(config, data)
-    ensure_folder(out)
+    _check_targets(names, out)
+    environment = describe_environment()
     console.print(f"{source}: {len(data.x_train):,} training and {len(data.x_test):,} test images")
     calibration = pick_calibration(data.x_train, data.y_train, source, seed=seed)
     parts = [_make(config, data, calibration, out) for config in configs]
     rows = _measure(parts, data)
-    _write_results(parts, rows, data, out)
-    _write_report(parts, rows, data, out)
+    console.print(terminal_table(rows, f"{source}, LiteRT, batch 1, {rows[0].threads} thread"))
+    results = _Results(data, environment, parts, rows)
+    _write_results(results, out)
+    _write_report(results, out)
     return rows
+
+
+def _check_targets(names: Sequence[str], out: Path) -> None:
+    """Finds, before any training, what would stand in the way of the results.
+
+    Raises:
+        UsageError: If a target cannot be written, or is a trained model that no quickstart has put there.
+    """
+    ensure_folder(out)
+    for target in ("report.html", "results.json", *(f"{name}_{mode}.tflite" for name in names for mode in MODES)):
+        if (out / target).is_dir():
+            raise UsageError(f"cannot write {out / target}: it is a folder; choose another place")
+    for name in names:
+        if (out / name).exists():
+            check_folder(out / name, overwrite=(out / "results.json").exists())
 
 
 def _make(config: TrainConfig, data: Dataset, calibration: Calibration, out: Path) -> _Part:
@@ -67,8 +101,8 @@ def _make(config: TrainConfig, data: Dataset, calibration: Calibration, out: Pat
     outs = {mode: out / f"{config.model}_{mode}.tflite" for mode in MODES}
     files = []
     with bar(f"export {config.model}", len(outs)) as step:
-        # A file that differs from its model belongs into the report, whatever its agreement.
-        for exported in export_modes(run.model, outs, calibration=calibration, min_agreement=0.0):
+        # A file that differs from its model belongs into the report too, which says so.
+        for exported in export_modes(run.model, outs, calibration=calibration, test=data.x_test, min_agreement=0.0):
             files.append(exported)
             step(exported.mode)
     return _Part(run, named, files)
@@ -81,10 +115,11 @@ def _measure(parts: Sequence[_Part], data: Dataset) -> list[Row]:
     return tabulate(measured, [named for _, named in files])
 
 
-def _write_results(parts: Sequence[_Part], rows: Sequence[Row], data: Dataset, out: Path) -> None:
-    results: dict[str, Any] = {
+def _write_results(results: _Results, out: Path) -> None:
+    data = results.data
+    content: dict[str, Any] = {
         "schema": SCHEMA,
-        "environment": describe_environment(),
+        "environment": results.environment,
         "data": {
             "name": data.name,
             "train": len(data.x_train),
@@ -92,21 +127,22 @@ def _write_results(parts: Sequence[_Part], rows: Sequence[Row], data: Dataset, o
             "image_shape": data.image_shape,
             "classes": data.classes,
         },
-        "models": [{"config": describe(part.run), "history": part.run.history} for part in parts],
-        "files": [asdict(row) for row in rows],
+        "models": [{"config": describe(part.run), "history": part.run.history} for part in results.parts],
+        "files": [asdict(row) for row in results.rows],
     }
     with replacing(out / "results.json") as part:
-        part.write_text(json.dumps(results, indent=2) + "\n")
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _write_report(parts: Sequence[_Part], rows: Sequence[Row], data: Dataset, out: Path) -> None:
+def _write_report(results: _Results, out: Path) -> None:
+    data, parts, rows = results.data, results.parts, results.rows
     first = parts[0].run.config
     height, width, channels = data.image_shape
     summary = [
         f"{len(parts)} networks trained on {data.name} ({len(data.x_train):,} images of {height}x{width}x{channels}) "
         f"for {first.epochs} epochs with seed {first.seed}, exported {len(MODES)} ways, and each file measured on "
         f"the {len(data.x_test):,} test images in LiteRT: batch 1, 1 thread, {rows[0].runs} timed runs in turns.",
-        *_findings(rows),
+        *_findings(rows, len(data.x_test)),
     ]
     write_page(
         out / "report.html",
@@ -117,11 +153,11 @@ def _write_report(parts: Sequence[_Part], rows: Sequence[Row], data: Dataset, ou
             "Accuracy against latency": draw_accuracy_latency(rows),
             "Training": draw_curves({part.run.config.model: part.run.history for part in parts}),
         },
-        environment=describe_environment() | {"training backend": describe(parts[0].run)["backend"]},
+        environment=results.environment | {"training backend": describe(parts[0].run)["backend"]},
     )
 
 
-def _findings(rows: Sequence[Row]) -> list[str]:
+def _findings(rows: Sequence[Row], images: int) -> list[str]:
     best, fastest, smallest = (
         max(rows, key=lambda row: row.accuracy),
         min(rows, key=lambda row: row.p50_ms),
@@ -130,5 +166,11 @@ def _findings(rows: Sequence[Row]) -> list[str]:
     return [
         f"Most accurate: {best.model} {best.mode} ({best.accuracy:.2%}). "
         f"Fastest: {fastest.model} {fastest.mode} ({fastest.p50_ms:.3f} ms, {fastest.accuracy:.2%}). "
-        f"Smallest: {smallest.model} {smallest.mode} ({smallest.bytes:,} bytes, {smallest.accuracy:.2%})."
+        f"Smallest: {smallest.model} {smallest.mode} ({smallest.bytes:,} bytes, {smallest.accuracy:.2%}).",
+        f"One image is {1 / images:.2%}: differences of a few images are chance.",
+        *(
+            f"Do not ship {row.file}: it agrees with its Keras model on {row.agreement:.1%} of the test images only."
+            for row in rows
+            if row.agreement is not None and row.agreement < MIN_AGREEMENT
+        ),
     ]

@@ -42,7 +42,7 @@ def trained(blobs_file) -> keras.Model:
 
     data = load(str(blobs_file))
     keras.utils.set_random_seed(0)
-    model = build_tiny("cifar_a", pixel_stats=data.pixel_stats())
+    model = build_tiny("cifar_a", pixel_stats=data.pixel_stats)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)
     model.fit(data.x_train, data.y_train, batch_size=16, epochs=6, verbose=0)
     return model

@@ -29,7 +29,7 @@ def models() -> str:
         variant, cost = get_variant(name), figures[name]
         size = "x".join(map(str, variant.input_shape))
         lines.append(
-            f"| `{variant.callable}` | {size} | {cost['parameters']:,} | {cost['macs'] / 1e6:,.2f} M | "
+            f"| `{variant.python_name}` | {size} | {cost['parameters']:,} | {cost['macs'] / 1e6:,.2f} M | "
             f"{cost['depth']} | {variant.reference} |"
         )
     return "\n".join(lines)

@@ -8,8 +8,8 @@ from keras_resnets import create_model
 # One spec a family and block, small enough to train in a second: (registered name, options that shrink it).
 TINY = {
     "basic": ("resnet18", {"depths": (1, 1), "widths": (8, 16)}),
-    "bottleneck": ("resnet50", {"depths": (1, 1), "widths": (4, 8)}),
-    "bottleneck_v1_5": ("resnet50v1_5", {"depths": (1, 1), "widths": (4, 8)}),
+    "bottleneck": ("resnet50", {"depths": (2, 1), "widths": (4, 8)}),
+    "bottleneck_v1_5": ("resnet50v1_5", {"depths": (1, 2), "widths": (4, 8)}),
     "cifar_a": ("resnet20", {"depths": (1, 2), "widths": (8, 16)}),
     "cifar_b": ("resnet20", {"depths": (1, 1), "widths": (8, 16), "shortcut": "B"}),
     "cifar_c": ("resnet20", {"depths": (1, 2), "widths": (8, 16), "shortcut": "C"}),

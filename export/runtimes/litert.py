@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_resnets.errors import UsageError
+from keras_resnets.errors import UsageError, first_line
 
 _OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
@@ -30,14 +30,15 @@ class LiteRT:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        if threads < 1:
+            raise UsageError(f"threads must be at least 1, got {threads}")
         if not path.is_file():
             raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(f"{path} does not run in LiteRT: {reason}") from error
+            raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise UsageError(f"{path} is no image classifier: it needs one input (1, h, w, c) and one output")

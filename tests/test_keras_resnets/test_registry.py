@@ -4,7 +4,6 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import pytest
 
 import keras_resnets
@@ -16,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_registered_variant_is_exported_under_its_python_name(name):
     variant = get_variant(name)
-    assert getattr(keras_resnets, variant.callable) is variant
-    assert variant.name == name == variant.callable.lower()
+    assert getattr(keras_resnets, variant.python_name) is variant
+    assert variant.name == name == variant.python_name.lower()
 
 
 def test_all_is_what_the_package_defines():
@@ -75,11 +74,9 @@ def test_version_is_the_changelogs_newest():
 
 
 def test_import_brings_in_no_backend_but_keras_own():
-    backend = keras.backend.backend()
-    others = sorted({"tensorflow", "jax", "torch"} - {backend})
     code = (
         "import sys, keras; before = set(sys.modules); import keras_resnets; "
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
-        f"assert not new & {{'tensorflow', 'jax', 'torch', 'matplotlib', 'sklearn', *{others}}}, new"
+        "assert not new & {'tensorflow', 'jax', 'torch', 'matplotlib', 'sklearn'}, new"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

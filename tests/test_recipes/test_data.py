@@ -38,7 +38,7 @@ def test_digits_are_scikit_learns_with_a_stratified_fifth_held_out():
 
 def test_pixel_stats_are_those_of_the_training_pixels(blobs_file):
     data = load(str(blobs_file))
-    mean, std = data.pixel_stats()
+    mean, std = data.pixel_stats
     np.testing.assert_allclose(mean, data.x_train.astype(float).reshape(-1, 3).mean(0))
     np.testing.assert_allclose(std, data.x_train.astype(float).reshape(-1, 3).std(0))
 
@@ -46,7 +46,7 @@ def test_pixel_stats_are_those_of_the_training_pixels(blobs_file):
 def test_a_constant_channel_can_be_normalised(tmp_path):
     x, _ = blobs(12, 0)
     x[..., 1] = 7
-    _, std = load(write(tmp_path / "a.npz", x_train=x)).pixel_stats()
+    _, std = load(write(tmp_path / "a.npz", x_train=x)).pixel_stats
     assert std[1] > 0
 
 
@@ -98,7 +98,10 @@ GOOD = blobs(12, 0)
         ({"y_train": GOOD[1][:5]}, "one label an image"),
         ({"y_train": np.eye(4)[GOOD[1]]}, "one label an image"),
         ({"y_train": GOOD[1] + 0.5}, "as integers"),
-        ({"y_train": GOOD[1] - 1}, "as integers, got int64 from -1"),
+        ({"y_train": GOOD[1].astype(str)}, "as integers, got <U"),
+        ({"y_train": GOOD[1] - 1}, "holds class -1"),
+        ({"y_train": GOOD[1] * 2}, "no image of class 1; number the classes"),
+        ({"y_train": GOOD[1] * 10**9}, "no image of class 1"),
         ({"y_test": np.full(8, 9)}, "y_test holds class 9, but the 4 classes of y_train end at 3"),
     ],
 )
@@ -115,9 +118,19 @@ def test_what_is_no_npz_is_one_line(tmp_path):
         np.save(file, np.zeros(3))
     garbage = tmp_path / "garbage.npz"
     garbage.write_bytes(b"PK\x03\x04 nonsense")
+    squeezed = tmp_path / "squeezed.npz"
+    np.savez_compressed(squeezed, **dict.fromkeys(("x_train", "y_train", "x_test", "y_test"), np.arange(9999)))
+    content = bytearray(squeezed.read_bytes())
+    content[200:400] = bytes(200)
+    squeezed.write_bytes(content)
     pickled = tmp_path / "pickled.npz"
     np.savez(pickled, **{key: np.array([{}], dtype=object) for key in ("x_train", "y_train", "x_test", "y_test")})
-    for path, message in ((single, "single array"), (garbage, "cannot be read"), (pickled, "cannot be read")):
+    for path, message in (
+        (single, "single array"),
+        (garbage, "cannot be read"),
+        (pickled, "cannot be read"),
+        (squeezed, "cannot be read"),
+    ):
         with pytest.raises(UsageError, match=message):
             load(str(path))
 

@@ -8,7 +8,8 @@ import pytest
 from keras_resnets import UsageError
 from recipes.data import load
 from recipes.plots import draw_curves
-from recipes.train import TrainConfig, check_folder, save, train
+from recipes.config import TrainConfig
+from recipes.train import check, check_folder, save, train
 
 EPOCHS = 10
 
@@ -31,7 +32,7 @@ def test_training_learns(run, data):
 
 def test_the_model_takes_raw_pixels(run, data):
     layer = run.model.get_layer("normalize")
-    mean, std = data.pixel_stats()
+    mean, std = data.pixel_stats
     image = data.x_test[:1].astype("float32")
     found = keras.ops.convert_to_numpy(layer(image))
     np.testing.assert_allclose(found, (image - mean) / std, atol=1e-4)
@@ -40,7 +41,22 @@ def test_the_model_takes_raw_pixels(run, data):
 def test_the_schedule_warms_up_and_decays_to_zero(run, data):
     steps = EPOCHS * 6
     rates = [float(run.model.optimizer._learning_rate(step)) for step in (0, steps // 10, steps)]
-    assert rates == pytest.approx([0.0, 0.05, 0.0], abs=1e-6)
+    assert rates == pytest.approx([0.05 / (steps // 10), 0.05, 0.0], abs=1e-6)
+
+
+def test_even_a_single_step_trains(data):
+    run = train(TrainConfig(model="resnet8", epochs=1, batch_size=len(data.x_train)), data)
+    assert np.abs(run.model.get_layer("head_dense").get_weights()[1]).max() > 0
+
+
+def test_weight_decay_spares_normalisation_and_biases(run):
+    spared = {w.path for w in run.model.trainable_weights if not run.model.optimizer._use_weight_decay(w)}
+    assert spared == {w.path for w in run.model.trainable_weights if not w.path.endswith("kernel")}
+
+
+def test_a_diverged_run_is_one_line(data):
+    with pytest.raises(UsageError, match="diverged in epoch .*lower the learning rate"):
+        train(TrainConfig(model="plain20", epochs=2, batch_size=16, learning_rate=1e20), data)
 
 
 def test_a_seed_decides_the_run(data):
@@ -82,8 +98,10 @@ def test_a_trained_model_is_not_overwritten_by_accident(tmp_path):
     assert (tmp_path / "model.keras").read_text() == "precious"
 
 
-def test_batch_size_follows_the_size_of_the_set(data):
-    assert train(TrainConfig(model="resnet8", epochs=1), data).config.batch_size == 32
+@pytest.mark.parametrize(("small", "expected"), [(1000, 32), (96, 128)])
+def test_batch_size_follows_the_size_of_the_set(data, monkeypatch, small, expected):
+    monkeypatch.setattr("recipes.train.SMALL_SET", small)
+    assert train(TrainConfig(model="resnet8", epochs=1), data).config.batch_size == expected
 
 
 @pytest.mark.parametrize(
@@ -91,15 +109,15 @@ def test_batch_size_follows_the_size_of_the_set(data):
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
-        ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be a number from 0"),
         ({"seed": -1}, "seed must be from 0"),
     ],
 )
-def test_a_wrong_setting_is_one_line(options, message):
+def test_a_wrong_setting_is_one_line(data, options, message):
     with pytest.raises(UsageError, match=message):
-        TrainConfig(model="resnet8", **options)
+        check(TrainConfig(model="resnet8", **options), data)
 
 
 def test_curves_show_training_and_test_of_every_model():
