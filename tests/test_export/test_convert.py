@@ -9,7 +9,7 @@ from tiny import TINY, build_tiny, randomize
 from export import MODES, Calibration, Verification, export_modes, pick_calibration, to_tflite, verify
 from export.convert import load_model
 from export.files import ensure_folder, replacing
-from export.recipe import read_recipe
+from export.recipe import read_recipe, recipe_path
 from export.runtimes.litert import LiteRT, count_operations
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.data import load
@@ -52,11 +52,11 @@ def test_int8_leaves_no_float_operation(exported):
 def test_files_shrink_in_the_order_of_their_weights(exported):
     sizes = {mode: file.path.stat().st_size for mode, file in exported.items()}
     assert sizes == {mode: file.bytes for mode, file in exported.items()}
-    assert sizes["float16"] < sizes["float32"]
+    assert max(sizes["dynamic"], sizes["int8"]) < sizes["float16"] < sizes["float32"]
 
 
 def test_the_recipe_says_what_was_done(exported, trained):
-    recipe = json.loads(exported["int8"].path.with_suffix(".json").read_text())
+    recipe = json.loads(recipe_path(exported["int8"].path).read_text())
     assert recipe == read_recipe(exported["int8"].path)
     assert recipe["mode"]["name"] == "int8"
     assert recipe["parameters"] == count_parameters(trained)
@@ -68,9 +68,9 @@ def test_the_recipe_says_what_was_done(exported, trained):
 
 
 def test_a_foreign_json_is_no_recipe(tmp_path):
-    (tmp_path / "a.json").write_text("[1]")
-    (tmp_path / "b.json").write_text("{broken")
-    (tmp_path / "c.json").write_text('{"schema": 99}')
+    (tmp_path / "a.tflite.json").write_text("[1]")
+    (tmp_path / "b.tflite.json").write_text("{broken")
+    (tmp_path / "c.tflite.json").write_text('{"schema": 99}')
     assert read_recipe(tmp_path / "a.tflite") == read_recipe(tmp_path / "b.tflite") == {}
     assert read_recipe(tmp_path / "c.tflite") == read_recipe(tmp_path / "none.tflite") == {}
 
@@ -92,6 +92,8 @@ def test_every_family_converts_with_builtin_operations(key, tmp_path):
     assert files["float32"].verification.max_error < 1e-4
     assert files["float32"].verification.agreement == 1
     assert files["int8"].verification.float_operations == 0
+    # Random weights name classes by a hair, so the outputs are compared: int8 rounds, it does not change the network.
+    assert files["int8"].verification.mean_error < 0.05
     kinds = set(files["float32"].verification.operations) | set(files["int8"].verification.operations)
     assert not {kind for kind in kinds if kind.startswith(("CUSTOM", "FLEX"))}
 
@@ -101,6 +103,43 @@ def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
     with pytest.raises(UsageError, match=r"not written: it agrees .* below 100.0%"):
         to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=noise, test=data.x_test, min_agreement=1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, monkeypatch):
+    other = to_tflite(build_tiny("plain"), tmp_path / "other.tflite").path.read_bytes()
+    monkeypatch.setattr("export.convert._convert", lambda model, modes, images: ((mode, other) for mode in modes))
+    with pytest.raises(UsageError, match="not written: it agrees"):
+        to_tflite(trained, tmp_path / "a.tflite")
+    with pytest.raises(UsageError, match="more than float32 explains"):
+        to_tflite(trained, tmp_path / "a.tflite", min_agreement=1e-9)
+    assert not (tmp_path / "a.tflite").exists()
+    assert to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).verification.source == "noise"
+
+
+def test_a_diverged_model_is_refused(tmp_path):
+    model = build_tiny("plain")
+    model.get_layer("head_dense").bias.assign([np.nan] * 4)
+    with pytest.raises(UsageError, match="not finite"):
+        to_tflite(model, tmp_path / "a.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_subclassed_model_is_one_line(tmp_path):
+    class Net(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(UsageError, match="must be a functional model"):
+        to_tflite(Net(), tmp_path / "a.tflite")
+
+
+def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
+    inputs = keras.Input((8, 8, 2))
+    spectrum, _ = keras.ops.fft2((inputs[..., 0], inputs[..., 1]))
+    model = keras.Model(inputs, keras.layers.Flatten()(spectrum))
+    with pytest.raises(UsageError, match="cannot be converted to float32") as caught:
+        to_tflite(model, tmp_path / "a.tflite")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +228,9 @@ def test_calibration_is_balanced_seeded_and_in_range():
     assert pick_calibration(images, labels, "made", count=15, seed=2).indices != picked.indices
     assert len(pick_calibration(images, labels, "made", count=999).indices) == len(labels)
     assert isinstance(picked, Calibration)
+    for wrong in ({"count": 0}, {"seed": -1}):
+        with pytest.raises(UsageError, match="cannot pick"):
+            pick_calibration(images, labels, "made", **wrong)
 
 
 def test_replacing_writes_all_or_nothing(tmp_path):

@@ -27,7 +27,7 @@ def _redundant(path: str) -> bool:
 
     Such are a convolution's bias, and the beta of a BatchNorm that no activation follows in front of the next one.
     """
-    return "seed" in path or path.endswith(("conv/bias", "conv1/bias", "conv2/bias", *LINEAR_BETAS))
+    return "seed" in path or path.endswith(("stem_conv/bias", "conv1/bias", "conv2/bias", *LINEAR_BETAS))
 
 
 LINEAR_BETAS = ("depthwise_bn/beta", "project_bn/beta")

@@ -158,9 +158,21 @@ def test_macs_of_layers_by_hand():
     assert count_macs(keras.Model(inputs, outputs)) == 20 * 108 + 20 * 36 + 28
 
 
-def test_macs_need_a_known_size():
+def test_macs_need_a_known_size_and_layers_used_once():
     with pytest.raises(ValueError, match="known image size"):
         count_macs(create_model("resnet20", input_shape=(None, None, 3)))
+    inputs, shared = keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 1, name="shared")
+    with pytest.raises(ValueError, match="shared is used more than once"):
+        count_macs(keras.Model(inputs, shared(shared(inputs))))
+
+
+def test_a_model_inside_a_model_counts_its_macs_but_has_no_depth():
+    inner = create_model("resnet20")
+    inputs = keras.Input((32, 32, 3))
+    outer = keras.Model(inputs, inner(inputs))
+    assert count_macs(outer) == count_macs(inner)
+    with pytest.raises(ValueError, match="without models inside"):
+        depth(outer)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +211,7 @@ def test_pixel_stats_normalise_inside_the_model():
     np.testing.assert_allclose(inside.predict(raw, verbose=0), expected, atol=1e-5)
 
 
-def test_channels_first_is_the_same_network():
+def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow has no channels-first convolution on a CPU")
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
@@ -211,13 +223,10 @@ def test_channels_first_is_the_same_network():
         finally:
             keras.config.set_image_data_format("channels_last")
         first.set_weights(last.get_weights())
+        first.save(tmp_path / "model.keras")
         expected = last.predict(images, verbose=0)
-        keras.config.set_image_data_format("channels_first")
-        try:
-            found = first.predict(images.transpose(0, 3, 1, 2), verbose=0)
-        finally:
-            keras.config.set_image_data_format("channels_last")
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        for model in (first, keras.models.load_model(tmp_path / "model.keras")):
+            np.testing.assert_allclose(model.predict(images.transpose(0, 3, 1, 2), verbose=0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,7 @@ def test_channels_first_is_the_same_network():
         ({"input_shape": (32, 32, None)}, "channels must be known"),
         ({"input_shape": (1, 32, 3)}, "needs at least 2x2 pixels, got 1x32"),
         ({"weights": "nowhere.weights.h5"}, "no file nowhere.weights.h5"),
+        ({"weights": "model.keras"}, "is loaded by keras.models.load_model"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(options, message):

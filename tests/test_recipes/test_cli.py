@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ def test_every_command_explains_every_option(cli, command):
     code, out, _ = cli(command, "--help")
     assert code == 0
     for field in COMMANDS[command].__dataclass_fields__:
-        assert field.replace("_", "-") in out.lower() or field.upper() in out
+        flag, positional = f"--{field.replace('_', '-')}", f"│ {field.upper()}"
+        assert flag in out or positional in out
 
 
 def test_list_prints_names_and_papers(cli):
@@ -75,7 +77,7 @@ def test_three_steps(cli, blobs_file, tmp_path):
     code, out, err = cli("export", folder / "model.keras", "--mode", "int8", "--data", blobs_file, "--out", file)
     assert (code, err) == (0, "")
     assert "0 float operations" in out
-    recipe = json.loads(file.with_suffix(".json").read_text())
+    recipe = json.loads(file.with_name("r20.tflite.json").read_text())
     assert recipe["calibration"]["indices"]
 
     code, out, err = cli("bench", file, "--data", blobs_file, "--reference", folder / "model.keras")
@@ -120,7 +122,17 @@ def broken(tmp_path, blobs_file):
     return tmp_path
 
 
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
 MISTAKES = {
+    "no models": (["quickstart", "--out", "x", "--models"], "at least one model"),
+    "negative seed": (["export", "MODEL", "--out", "x.tflite", "--data", "grey.npz", "--seed", "-1"], "seed from 0"),
+    "impossible agreement": (["export", "MODEL", "--out", "x.tflite", "--min-agreement", "2"], "from 0 to 1"),
+    "no threads": (["bench", "broken.tflite", "--threads", "0"], "threads must be at least 1"),
+    "a model in the way": (["quickstart", "--models", "resnet20", "--out", "."], "already holds a trained model"),
+    "a folder in the way": (["quickstart", "--models", "resnet8", "--out", "."], "report.html: it is a folder"),
     "no command": ([], "Expected one of"),
     "unknown command": (["fly"], "fly"),
     "unknown option": (["list", "--colour"], "colour"),
@@ -160,14 +172,19 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(cli, broken, trained, m
     arguments, message = MISTAKES[mistake]
     monkeypatch.chdir(broken)
     trained.save("model.keras")
-    before = sorted(broken.rglob("*"))
+    if mistake == "a model in the way":
+        Path("resnet20").mkdir()
+        Path("resnet20/model.keras").write_text("precious")
+    if mistake == "a folder in the way":
+        Path("report.html").mkdir()
+    before = contents(broken)
     code, out, err = cli(*("model.keras" if word == "MODEL" else word for word in arguments))
     assert code == 2
     assert err.startswith("keras-resnets: error: ")
     assert err.count("\n") == 1
     assert message in err
     assert "Traceback" not in out + err
-    assert [path for path in sorted(broken.rglob("*")) if path not in before] == []
+    assert contents(broken) == before
 
 
 def test_a_mistake_has_its_exit_code_and_line_in_a_real_process():
@@ -188,6 +205,13 @@ def test_an_unknown_backend_is_one_line():
     assert found.returncode == 2
     assert "KERAS_BACKEND='abacus'" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_mistake():
+    script = f"{sys.executable} -m recipes list | true; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode == 0
+    assert "keras-resnets: error" not in found.stderr
 
 
 def test_help_does_not_wait_for_keras():

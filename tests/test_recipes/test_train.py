@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_resnets import UsageError
+from recipes.config import TrainConfig
 from recipes.data import load
 from recipes.plots import draw_curves
-from recipes.config import TrainConfig
 from recipes.train import check, check_folder, save, train
 
 EPOCHS = 10
