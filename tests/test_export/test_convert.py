@@ -110,10 +110,19 @@ def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, 
     monkeypatch.setattr("export.convert._convert", lambda model, modes, images: ((mode, other) for mode in modes))
     with pytest.raises(UsageError, match="not written: it agrees"):
         to_tflite(trained, tmp_path / "a.tflite")
-    with pytest.raises(UsageError, match="more than float32 explains"):
-        to_tflite(trained, tmp_path / "a.tflite", min_agreement=1e-9)
     assert not (tmp_path / "a.tflite").exists()
     assert to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).verification.source == "noise"
+
+
+def test_a_float_file_that_names_the_same_classes_with_other_outputs_is_refused(trained, data, tmp_path, monkeypatch):
+    other = keras.models.clone_model(trained)
+    other.set_weights(trained.get_weights())
+    other.get_layer("head_dense").kernel.assign(0.9 * trained.get_layer("head_dense").get_weights()[0])
+    content = to_tflite(other, tmp_path / "other.tflite").path.read_bytes()
+    monkeypatch.setattr("export.convert._convert", lambda model, modes, images: ((mode, content) for mode in modes))
+    with pytest.raises(UsageError, match="more than float32 explains"):
+        to_tflite(trained, tmp_path / "a.tflite", test=data.x_test)
+    assert not (tmp_path / "a.tflite").exists()
 
 
 def test_a_diverged_model_is_refused(tmp_path):

@@ -55,7 +55,7 @@ def test_weight_decay_spares_normalisation_and_biases(run):
 
 
 def test_a_diverged_run_is_one_line(data):
-    with pytest.raises(UsageError, match="diverged in epoch .*lower the learning rate"):
+    with pytest.raises(UsageError, match=r"diverged in epoch .*lower the learning rate"):
         train(TrainConfig(model="plain20", epochs=2, batch_size=16, learning_rate=1e20), data)
 
 
