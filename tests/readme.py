@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 QUICKSTART = ROOT / "recipes" / "results" / "quickstart.json"
 PLOT = QUICKSTART.with_suffix(".png")
+SLOWER = 0.95  # a speed-up below this is more than the noise of a run
 BENCHMARK = ROOT / "tests" / "benchmarks" / "results.json"
 
 
@@ -44,12 +45,14 @@ def quickstart() -> str:
     environment, config = results["environment"], results["models"][0]["config"]
     first = results["files"][0]
     note = (
-        f"Measured by `make results`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} "
+        f"Measured by `make quickstart`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} "
         f"(n = 1), {results['data']['test']} test images; {environment['processor']}, {environment['cores']} cores, "
         f"LiteRT {environment['ai-edge-litert']}, Keras {environment['keras']} on {config['backend']}, "
         f"{first['threads']} thread, {first['runs']} runs a file in turns."
     )
-    return f"{markdown_table(rows())}\n\n{note}"
+    slow = [f"{row.model} {row.mode} ({row.speedup:.2f}x)" for row in rows() if row.speedup and row.speedup < SLOWER]
+    warning = f" Slower than float32 on this processor: {', '.join(slow)}." if slow else ""
+    return f"{markdown_table(rows())}\n\n{note}{warning}"
 
 
 def cost() -> str:
