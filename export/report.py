@@ -20,8 +20,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 COLUMNS: Mapping[str, str] = {
-    "model": "model",
-    "parameters": "parameters",
+    "model": "name of the network",
+    "parameters": "trainable parameters",
     "MACs": "multiply-accumulates for one image",
     "mode": "how the file is quantized",
     "bytes": "size of the file",
@@ -83,7 +83,7 @@ def draw_accuracy_latency(rows: Sequence[Row]) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
     axes.set_xlabel("median latency of one image, ms, 1 thread (log scale)")
     axes.set_ylabel("test accuracy")
     axes.grid(which="both", alpha=0.25)
