@@ -56,11 +56,12 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
                 converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             try:
-                yield mode, converter.convert()
+                data = converter.convert()
             except Exception as error:  # the converter's own class is not public
                 raise UsageError(
                     f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
                 ) from error
+            yield mode, data
 
 
 def main(folder: Path, modes: list[str]) -> None:

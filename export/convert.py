@@ -70,7 +70,9 @@ def to_tflite(
     Raises:
         UsageError: If the model or mode is unknown, the images do not fit, or the agreement is too low.
     """
-    return next(export_modes(model, {mode: Path(out)}, calibration=calibration, test=test, min_agreement=min_agreement))
+    outs = {mode: Path(out)}
+    (exported,) = export_modes(model, outs, calibration=calibration, test=test, min_agreement=min_agreement)
+    return exported
 
 
 def export_modes(

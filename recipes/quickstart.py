@@ -22,6 +22,7 @@ from recipes.progress import bar, console
 from recipes.train import Run, check, check_folder, describe, save, train
 
 SCHEMA = 1
+MARK = ".quickstart"  # says that what lies in a folder came from here and may be replaced, finished or not
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,11 @@ def _check_targets(names: Sequence[str], out: Path) -> None:
         if (out / target).is_dir():
             raise UsageError(f"cannot write {out / target}: it is a folder; choose another place")
     for name in names:
-        if (out / name).exists():
-            check_folder(out / name, overwrite=(out / "results.json").exists())
+        if (out / name / "model.keras").exists() and not (out / MARK).exists():
+            raise UsageError(f"{out / name} already holds a trained model, not the quickstart's; choose another --out")
+    for name in names:
+        check_folder(out / name, overwrite=True)
+    (out / MARK).touch()
 
 
 def _make(config: TrainConfig, data: Dataset, calibration: Calibration, out: Path) -> _Part:
