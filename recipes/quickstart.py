@@ -1,6 +1,7 @@
 """The whole promise in one run: train, export every way, check, measure, report."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,11 +132,16 @@ def _write_results(results: _Results, out: Path) -> None:
             "image_shape": data.image_shape,
             "classes": data.classes,
         },
-        "models": [{"config": describe(part.run), "history": part.run.history} for part in results.parts],
+        "models": [{"config": describe(part.run), "history": _finite(part.run.history)} for part in results.parts],
         "files": [asdict(row) for row in results.rows],
     }
     with replacing(out / "results.json") as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """JSON has no infinity: an early epoch whose test loss overflows is null."""
+    return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
 
 
 def _write_report(results: _Results, out: Path) -> None:
