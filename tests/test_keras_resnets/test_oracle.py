@@ -44,8 +44,7 @@ class Oracle:
         return self.conv_bn(x, name, stride, groups=x.shape[1])
 
     def top(self, x):
-        x = x.mean((2, 3))
-        return F.softmax(x @ self.weights["head_dense/kernel"] + self.weights["head_dense/bias"], dim=-1)
+        return x.mean((2, 3)) @ self.weights["head_dense/kernel"] + self.weights["head_dense/bias"]
 
 
 def residual(oracle, x, *, stem, block, depths, shortcut, stride_in_3x3=False):
@@ -147,8 +146,9 @@ def expected(key: str, model: keras.Model, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("key", sorted(TINY))
 def test_forward_pass_equals_torch(key):
     keras.utils.set_random_seed(0)
-    model = randomize(build_tiny(key, input_shape=(SIZE, SIZE, 3)))
+    model = randomize(build_tiny(key, input_shape=(SIZE, SIZE, 3), classifier_activation=None))
     images = np.random.default_rng(1).normal(size=(4, SIZE, SIZE, 3)).astype("float32")
     found = model.predict(images, verbose=0)
-    assert np.ptp(found) > 0.01, "an oracle that compares constants proves nothing"
-    np.testing.assert_allclose(found, expected(key, model, images), atol=1e-4)
+    between_images = np.abs(found - np.roll(found, 1, axis=0)).mean()
+    assert between_images > 1e-3 * np.abs(found).max(), "an oracle that compares constants proves nothing"
+    np.testing.assert_allclose(found, expected(key, model, images), atol=1e-3 * between_images, rtol=1e-5)
