@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from keras_resnets.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(ABC):
     """What a family's networks differ in. A family derives from it and every field becomes an option.
 
     Attributes:
@@ -24,18 +25,18 @@ class Spec:
     family: ClassVar[str]
 
     @property
+    @abstractmethod
     def stride(self) -> int:
         """Input pixels per pixel of the last feature map, in one direction."""
-        raise NotImplementedError
 
     @property
     def head_dropout(self) -> float:
         """Share of the pooled features that training drops in front of the classifier."""
         return 0.0
 
+    @abstractmethod
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         """Builds the body on the feature map `x`; yields (name, output) of the stem and of each stage."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
