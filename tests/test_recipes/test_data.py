@@ -75,7 +75,7 @@ def test_downloads_come_from_keras(name, monkeypatch):
 
 def test_a_failed_download_says_where_to_put_the_file(monkeypatch):
     def fail():
-        raise Exception("URL fetch failure on somewhere\nin two lines")  # noqa: TRY002: as Keras raises it
+        raise Exception("URL fetch failure on somewhere\nin two lines")  # as Keras raises it
 
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
