@@ -212,8 +212,6 @@ def test_pixel_stats_normalise_inside_the_model():
 
 
 def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
-    if keras.backend.backend() == "tensorflow":
-        pytest.skip("TensorFlow has no channels-first convolution on a CPU")
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
     for key in ("cifar_a", "basic", "shufflenetv2"):
         last = build_tiny(key)
