@@ -1,9 +1,10 @@
-"""The pieces that several families share: convolution + BatchNorm, stems, heads, and three small layers.
+"""The pieces that several families share: convolutions, norms, pools, stems, heads, and three small layers.
 
 Everything reads `keras.config.image_data_format()` through `channel_axis`; feature maps are written below as
 (batch, height, width, channels).
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,12 @@ from typing import Any, Literal
 import keras
 from keras import layers
 
+from keras_resnets.errors import UsageError
+
 Pooling = Literal["avg", "max"]
+Norm = Literal["batch", "layer", "instance", "group", "none"]
+Padding = Literal["symmetric", "same"]
+PoolPadding = Literal["symmetric", "ceil", "valid"]
 
 
 def channel_axis(data_format: str | None = None) -> int:
@@ -48,123 +54,252 @@ HE = "he_uniform"
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """How a paper or reference implementation writes "convolution + BatchNorm".
+    """How a paper or reference implementation writes "convolution, normalisation, activation".
 
     Args:
-        use_bias: Whether the convolution carries a bias that the BatchNorm makes redundant.
-        symmetric: Whether a strided convolution pads both sides alike (Caffe, torch). Keras's own "same" pads
-            only bottom and right when it strides over an even size, which shifts every imported weight.
+        norm: "batch"; "layer", over height, width and channels of one image; "instance", over height and width;
+            "group", over 32 groups of channels (Wu & He 2018, arXiv:1803.08494); or "none".
+        activation: A Keras activation name.
+        use_bias: Whether a convolution carries a bias that the normalisation behind it makes redundant.
+            Without a normalisation it always carries one.
+        padding: "symmetric": a strided convolution pads both sides alike (Caffe, torch). "same": Keras's own,
+            which pads only bottom and right when it strides over an even size.
+        scale: Whether the normalisation multiplies by a learned gamma.
         momentum: Share of the old BatchNorm statistics kept at each step.
-        epsilon: Added to the BatchNorm variance.
+        epsilon: Added to the variance.
     """
 
+    norm: Norm = "batch"
+    activation: str = "relu"
     use_bias: bool = False
-    symmetric: bool = True
+    padding: Padding = "symmetric"
+    scale: bool = True
     momentum: float = 0.9
     epsilon: float = 1e-5
 
 
 PAPER = ConvStyle()
-KERAS_DEFAULTS = ConvStyle(use_bias=True, symmetric=False, momentum=0.99, epsilon=1e-3)
+
+
+def conv(
+    x: Any,
+    filters: int,
+    kernel: int | tuple[int, int],
+    *,
+    name: str,
+    stride: int = 1,
+    groups: int = 1,
+    style: ConvStyle = PAPER,
+    use_bias: bool | None = None,
+    starts_at_zero: bool = False,
+) -> Any:
+    """Convolution alone, padded so that only a stride changes the size.
+
+    Args:
+        x: Feature map, shape (batch, height, width, channels).
+        filters: Channels of the result.
+        kernel: Side of the square kernel, or (height, width) of it, odd.
+        name: Name of the layer. It contains "conv"; padding, normalisation and activation around it carry the same
+            name with "pad", "bn" and the activation in its place.
+        stride: Step of the kernel in both directions.
+        groups: Blocks of channels that are convolved apart; divides input channels and filters.
+        style: Says whether there is a bias and which sides are padded.
+        use_bias: Overrules the style.
+        starts_at_zero: Whether the kernel starts at 0, so that a residual branch starts as nothing.
+
+    Returns:
+        Feature map, shape (batch, ceil(height/stride), ceil(width/stride), filters).
+    """
+    if use_bias is None:
+        use_bias = style.use_bias or style.norm == "none"
+    x, padding = _pad(x, kernel, stride, style, name)
+    return layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding=padding,
+        groups=groups,
+        use_bias=use_bias,
+        kernel_initializer="zeros" if starts_at_zero else HE,
+        name=name,
+    )(x)
+
+
+def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvStyle = PAPER) -> Any:
+    """Depthwise convolution alone; arguments as in `conv`."""
+    x, padding = _pad(x, kernel, stride, style, name)
+    return layers.DepthwiseConv2D(
+        kernel,
+        strides=stride,
+        padding=padding,
+        use_bias=style.use_bias or style.norm == "none",
+        depthwise_initializer=HE,
+        name=name,
+    )(x)
+
+
+def _pad(x: Any, kernel: int | tuple[int, int], stride: int, style: ConvStyle, name: str) -> tuple[Any, str]:
+    if kernel == 1 or stride == 1 or style.padding == "same":
+        return x, "same"
+    half = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
+    return layers.ZeroPadding2D(half, name=name.replace("conv", "pad"))(x), "valid"
+
+
+def norm(x: Any, *, name: str, style: ConvStyle = PAPER, starts_at_zero: bool = False) -> Any:
+    """The style's normalisation.
+
+    Args:
+        x: Feature map, shape (batch, height, width, channels).
+        name: Name of the layer; contains "bn", which a normalisation other than BatchNorm replaces by "norm".
+        style: Kind and constants.
+        starts_at_zero: Whether the learned scale starts at 0, so that a residual branch starts as nothing.
+
+    Returns:
+        Feature map of the same shape.
+    """
+    gamma = "zeros" if starts_at_zero else "ones"
+    if style.norm == "batch":
+        return layers.BatchNormalization(
+            axis=channel_axis(),
+            momentum=style.momentum,
+            epsilon=style.epsilon,
+            scale=style.scale,
+            gamma_initializer=gamma,
+            name=name,
+        )(x)
+    if style.norm == "none":
+        return x
+    groups = {"layer": 1, "instance": channels(x), "group": math.gcd(32, channels(x))}[style.norm]
+    return layers.GroupNormalization(
+        groups,
+        axis=channel_axis(),
+        epsilon=style.epsilon,
+        scale=style.scale,
+        gamma_initializer=gamma,
+        name=name.replace("bn", "norm"),
+    )(x)
+
+
+def activate(x: Any, *, name: str, style: ConvStyle = PAPER) -> Any:
+    """The style's activation."""
+    return layers.Activation(style.activation, name=name)(x)
+
+
+def norm_activation(x: Any, *, name: str, style: ConvStyle = PAPER) -> Any:
+    """Normalisation, then activation, in front of a convolution; `name` contains "bn"."""
+    x = norm(x, name=name, style=style)
+    return activate(x, name=name.replace("bn", style.activation), style=style)
 
 
 def conv_bn(
     x: Any,
     filters: int,
-    kernel: int,
+    kernel: int | tuple[int, int],
     *,
     name: str,
     stride: int = 1,
+    groups: int = 1,
     style: ConvStyle = PAPER,
-    activation: str | None = "relu",
+    linear: bool = False,
+    starts_at_zero: bool = False,
 ) -> Any:
-    """Convolution, BatchNorm and, unless it is None, an activation.
-
-    Args:
-        x: Feature map, shape (batch, height, width, channels).
-        filters: Channels of the result.
-        kernel: Side of the square kernel, odd.
-        name: Name of the convolution. It contains "conv"; the padding, BatchNorm and activation carry the same
-            name with "pad", "bn" and the activation in its place.
-        stride: Step of the kernel in both directions.
-        style: Bias, padding and BatchNorm constants.
-        activation: A Keras activation name, or None for a linear output.
-
-    Returns:
-        Feature map, shape (batch, ceil(height/stride), ceil(width/stride), filters).
-    """
-    x, padding = _pad(x, kernel, stride, style, name)
-    x = layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
-        padding=padding,
-        use_bias=style.use_bias,
-        kernel_initializer=HE,
-        name=name,
-    )(x)
-    return _bn_activation(x, style, activation, name)
+    """Convolution, normalisation and, unless it is `linear`, activation; arguments as in `conv` and `norm`."""
+    bare = starts_at_zero and style.norm == "none"  # no scale to start at zero: the kernel must
+    x = conv(x, filters, kernel, name=name, stride=stride, groups=groups, style=style, starts_at_zero=bare)
+    return _finish(x, style, name, linear, starts_at_zero)
 
 
 def depthwise_bn(
-    x: Any,
-    kernel: int,
-    *,
-    name: str,
-    stride: int = 1,
-    style: ConvStyle = PAPER,
-    activation: str | None = "relu",
+    x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvStyle = PAPER, linear: bool = False
 ) -> Any:
-    """Depthwise convolution, BatchNorm and, unless it is None, an activation; arguments as in `conv_bn`."""
-    x, padding = _pad(x, kernel, stride, style, name)
-    x = layers.DepthwiseConv2D(
-        kernel,
-        strides=stride,
-        padding=padding,
-        use_bias=style.use_bias,
-        depthwise_initializer=HE,
-        name=name,
-    )(x)
-    return _bn_activation(x, style, activation, name)
+    """Depthwise convolution, normalisation and, unless it is `linear`, activation; arguments as in `conv`."""
+    return _finish(depthwise(x, kernel, name=name, stride=stride, style=style), style, name, linear)
 
 
-def _pad(x: Any, kernel: int, stride: int, style: ConvStyle, name: str) -> tuple[Any, str]:
-    if kernel == 1 or stride == 1 or not style.symmetric:
-        return x, "same"
-    return layers.ZeroPadding2D(kernel // 2, name=name.replace("conv", "pad"))(x), "valid"
+def _finish(x: Any, style: ConvStyle, name: str, linear: bool, starts_at_zero: bool = False) -> Any:
+    x = norm(x, name=name.replace("conv", "bn"), style=style, starts_at_zero=starts_at_zero)
+    return x if linear else activate(x, name=name.replace("conv", style.activation), style=style)
 
 
-def _bn_activation(x: Any, style: ConvStyle, activation: str | None, name: str) -> Any:
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=style.momentum, epsilon=style.epsilon, name=name.replace("conv", "bn")
-    )(x)
-    if activation is None:
-        return x
-    return layers.Activation(activation, name=name.replace("conv", activation))(x)
+def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: PoolPadding = "symmetric") -> Any:
+    """Max-pool as the frameworks of the papers pad it.
+
+    The padding is of zeros, which equals the papers' (minus infinity) because every pool here follows a ReLU.
+
+    Args:
+        x: Feature map, shape (batch, height, width, channels).
+        size: Side of the window.
+        stride: Step of the window in both directions.
+        name: Name of the layer; the padding is called the same with "_pad" behind.
+        padding: "symmetric": both sides alike (torch). "ceil": a last window that sticks out at the bottom or right
+            is kept (Caffe). "valid": it is dropped.
+
+    Returns:
+        Feature map, shape (batch, about height/stride, about width/stride, channels).
+    """
+    if padding == "symmetric":
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    elif padding == "ceil":  # one row more changes nothing where the windows fit, and completes the last where not
+        x = layers.ZeroPadding2D(((0, stride - 1), (0, stride - 1)), name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(size, strides=stride, name=name)(x)
+
+
+def squeeze_excite(x: Any, squeezed: int, *, name: str, gate: str = "sigmoid") -> Any:
+    """Scales every channel by a gate computed from the averages of all: (h, w, c) -> (h, w, c).
+
+    Args:
+        x: Feature map, shape (batch, height, width, channels).
+        squeezed: Channels of the narrow layer.
+        name: Prefix of the layers' names; they contain "_se_".
+        gate: Activation of the gate.
+
+    References: Hu et al. 2018, arXiv:1709.01507, Fig. 3.
+    """
+    y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
+    y = layers.Conv2D(squeezed, 1, kernel_initializer=HE, name=f"{name}_se_conv1")(y)
+    y = layers.Activation("relu", name=f"{name}_se_relu1")(y)
+    y = layers.Conv2D(channels(x), 1, name=f"{name}_se_conv2")(y)
+    y = layers.Activation(gate, name=f"{name}_se_gate")(y)
+    return layers.Multiply(name=f"{name}_se_scale")([x, y])
+
+
+def drop_path(x: Any, rate: float, *, name: str) -> Any:
+    """Drops a whole residual branch, for each image apart, and scales the others up; nothing at inference.
+
+    Args:
+        x: Output of the branch.
+        rate: Share of the images that lose it, 1 - p_l of the paper.
+        name: Name of the layer.
+
+    References: Huang et al. 2016, arXiv:1603.09382, eq. 2 and 5; scaled in training instead of at inference.
+    """
+    return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
 
 def imagenet_stem(x: Any, width: int, style: ConvStyle = PAPER) -> Any:
     """7x7 convolution with stride 2, then a 3x3 max-pool with stride 2: (h, w, c) -> (h/4, w/4, width).
 
-    The pool pads with zeros, which equals the paper's padding because its input comes out of a ReLU.
-
     References: He et al. 2015, arXiv:1512.03385, Table 1.
     """
     x = conv_bn(x, width, 7, stride=2, style=style, name="stem_conv")
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    return max_pool(x, name="stem_pool")
 
 
-def cifar_stem(x: Any, width: int, style: ConvStyle = PAPER, activation: str = "relu") -> Any:
+def cifar_stem(x: Any, width: int, style: ConvStyle = PAPER) -> Any:
     """One 3x3 convolution at full resolution: (h, w, c) -> (h, w, width).
 
     References: He et al. 2015, arXiv:1512.03385, section 4.2.
     """
-    return conv_bn(x, width, 3, style=style, activation=activation, name="stem_conv")
+    return conv_bn(x, width, 3, style=style, name="stem_conv")
 
 
 def normalize(x: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
     """(x - mean) / std per channel, as the first layer of a model that takes raw pixels."""
+    if len(mean) != channels(x) or len(std) != channels(x):
+        raise UsageError(
+            f"pixel_stats: {len(mean)} means and {len(std)} standard deviations for images of {channels(x)} channels; "
+            f"give one of each a channel"
+        )
     variance = [s * s for s in std]  # the layer takes a variance, papers give standard deviations
     return layers.Normalization(axis=channel_axis(), mean=list(mean), variance=variance, name="normalize")(x)
 

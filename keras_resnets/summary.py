@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
+from keras_resnets.graph import walk
 from keras_resnets.registry import get_variant
+from keras_resnets.variant import Error
+
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class ModelInfo:
         parameters: Trainable parameters, as papers count them.
         total_parameters: Trainable parameters and BatchNorm's moving statistics, as Keras counts them.
         macs: Multiply-accumulates of all convolutions and dense layers for one image.
-        depth: Convolutions and dense layers on the longest path, as papers count depth.
+        depth: Number of layers as the paper counts them.
+        error: The published error rate, where there is one.
         options: Fields of the spec that a call may set.
     """
 
@@ -36,6 +40,7 @@ class ModelInfo:
     total_parameters: int
     macs: int
     depth: int
+    error: Error | None
     options: tuple[str, ...]
 
 
@@ -52,11 +57,12 @@ def model_info(name: str) -> ModelInfo:
         family=variant.spec.family,
         reference=variant.reference,
         input_shape=tuple(model.input_shape[1:]),
-        classes=variant.classes,
+        classes=variant.data.classes,
         parameters=count_parameters(model),
         total_parameters=model.count_params(),
         macs=count_macs(model),
-        depth=depth(model),
+        depth=variant.spec.depth(depth(model)),
+        error=variant.error,
         options=variant.options,
     )
 
@@ -106,28 +112,16 @@ def _layer_macs(layer: keras.layers.Layer) -> int:
 def depth(model: keras.Model) -> int:
     """Convolutions and dense layers on the longest path from input to output.
 
-    This is what the number in a network's name counts: a projection runs beside a block and adds nothing.
+    This is what the number in most networks' names counts: a projection runs beside a block and adds nothing, and
+    the gate of a squeeze-excite unit is none of the network's layers.
 
     Raises:
         ValueError: If the model is not a functional model of plain layers.
     """
     if isinstance(model, keras.Sequential) or any(isinstance(layer, keras.Model) for layer in model.layers):
         raise ValueError(f"{model.name}: depth is counted for functional models without models inside")
-    counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    layers = {layer.name: layer for layer in model.layers}
     longest: dict[str, int] = {}
-    for layer in model.get_config()["layers"]:  # in topological order, with public inbound nodes
-        before = max((longest[name] for name in _inbound(layer["inbound_nodes"])), default=0)
-        longest[layer["name"]] = before + isinstance(layers[layer["name"]], counted)
+    for layer, before in walk(model):
+        counted = isinstance(layer, COUNTED) and "_se_" not in layer.name
+        longest[layer.name] = max((longest[name] for name in before), default=0) + counted
     return max(longest.values())
-
-
-def _inbound(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if "keras_history" in config:
-            yield config["keras_history"][0]
-        for value in config.values():
-            yield from _inbound(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _inbound(value)

@@ -1,22 +1,28 @@
 """A variant: one named network of a paper, and the callable that builds it."""
 
 import dataclasses
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import keras
 
 from keras_resnets import layers
 from keras_resnets.errors import UsageError
+from keras_resnets.weights import applications, own
+
+PixelStats = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Spec(ABC):
     """What a family's networks differ in. A family derives from it and every field becomes an option.
+
+    Args:
+        norm: Normalisation behind every convolution: "batch", "layer", "instance", "group" or "none".
+        activation: A Keras activation name.
 
     Attributes:
         family: Name of the family.
@@ -24,10 +30,40 @@ class Spec(ABC):
 
     family: ClassVar[str]
 
+    norm: layers.Norm = "batch"
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        self._check_choice("norm", layers.Norm)
+        try:
+            keras.activations.get(self.activation)
+        except ValueError:
+            raise UsageError(f"activation={self.activation!r}: Keras has no activation of that name") from None
+
+    def _check_choice(self, field: str, choices: Any) -> None:
+        value = getattr(self, field)
+        if value not in get_args(choices):
+            raise UsageError(f"{field}={value!r}: choose one of {', '.join(map(str, get_args(choices)))}")
+
+    def _check_share(self, field: str) -> None:
+        value = getattr(self, field)
+        if not 0 <= value < 1:
+            raise UsageError(f"{field}={value}: give a share from 0 to below 1")
+
+    @property
+    def style(self) -> layers.ConvStyle:
+        """How this network writes convolution, normalisation and activation."""
+        return layers.ConvStyle(norm=self.norm, activation=self.activation)
+
     @property
     @abstractmethod
     def stride(self) -> int:
         """Input pixels per pixel of the last feature map, in one direction."""
+
+    @property
+    def min_size(self) -> int:
+        """Smallest side of an image."""
+        return self.stride
 
     @property
     def head_dropout(self) -> float:
@@ -36,7 +72,64 @@ class Spec(ABC):
 
     @abstractmethod
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
-        """Builds the body on the feature map `x`; yields (name, output) of the stem and of each stage."""
+        """Builds the body on the feature map `x`; yields (name, output) of the stem and of each stage.
+
+        Layers are named after the stage they belong to (`stem_...`, `stage2_...`); what shrinks the map at the
+        end of a stage belongs to the next one.
+        """
+
+    def head(self, features: dict[str, Any], classes: int, activation: str | None) -> Any:
+        """Builds the classifier on what `stages` yielded; returns the model's output.
+
+        Raises:
+            UsageError: If the classifier needs an image of known size and has none.
+        """
+        return layers.top(list(features.values())[-1], classes, activation, self.head_dropout)
+
+    def depth(self, longest_path: int) -> int:
+        """The number of layers as the family's paper counts them, from the weighted layers on the longest path."""
+        return longest_path
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The images that a network was published for.
+
+    Args:
+        name: Name of the data set.
+        input_shape: (height, width, channels) of the images that go in.
+        classes: Number of classes.
+        mean: Mean of each channel of the training pixels, 0 to 255.
+        std: Standard deviation of each channel of the training pixels.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def sized(self, side: int) -> "DataSet":
+        """The same with images of side x side pixels."""
+        return dataclasses.replace(self, input_shape=(side, side, self.input_shape[2]))
+
+
+IMAGENET = DataSet("ImageNet", (224, 224, 3), 1000, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CIFAR10 = DataSet("CIFAR-10", (32, 32, 3), 10, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+MNIST = DataSet("MNIST", (28, 28, 1), 10, (33.3,), (78.6,))
+
+
+@dataclass(frozen=True)
+class Error:
+    """A published error rate.
+
+    Args:
+        percent: Share of the test images that are named wrongly.
+        source: What was measured how, and where it stands.
+    """
+
+    percent: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -50,16 +143,16 @@ class Variant:
         python_name: The Python name, such as "ResNet50"; `name` is the same in lower case.
         spec: The family's spec with this variant's values.
         reference: Paper and table.
-        input_shape: Shape that the paper's input has, (height, width, channels).
-        classes: Classes of the paper's data set.
+        data: The images it was published for.
+        error: The published error rate, where there is one.
         fixed: Fields of the spec that make this variant what it is and are therefore no options.
     """
 
     python_name: str
     spec: Spec
     reference: str
-    input_shape: tuple[int, int, int] = (224, 224, 3)
-    classes: int = 1000
+    data: DataSet = IMAGENET
+    error: Error | None = None
     fixed: tuple[str, ...] = ()
 
     @property
@@ -82,23 +175,28 @@ class Variant:
         classes: int | None = None,
         classifier_activation: str | None = "softmax",
         name: str | None = None,
-        pixel_stats: tuple[Sequence[float], Sequence[float]] | None = None,
+        include_preprocessing: bool = False,
+        pixel_stats: PixelStats | None = None,
         **options: Any,
     ) -> keras.Model:
         """Builds the network.
 
         Args:
             include_top: Whether the model ends in the classifier. Without it, it ends in the last feature map.
-            weights: Path of a `.weights.h5` file, written by `model.save_weights` of the same network, or None for a
-                random initialisation.
+            weights: None for a random initialisation; "imagenet" for the weights that Keras publishes, where it
+                does; the path of a `.weights.h5` file written by `model.save_weights` of the same network; or the
+                path of a file of the same network of keras.applications. The last two kinds of published weights
+                set the options that they were trained with.
             input_shape: (height, width, channels), in the order of `keras.config.image_data_format()`. Height and
                 width may be None. Defaults to the paper's.
             pooling: Without the top: None, "avg" or "max" over all positions of the last feature map.
             classes: Number of classes. Defaults to the paper's.
             classifier_activation: Activation of the classifier; None returns logits.
             name: Name of the model. Defaults to the variant's.
-            pixel_stats: Per-channel mean and standard deviation of the training pixels. If given, the model begins
-                by normalising with them, so that raw pixels go in.
+            include_preprocessing: Whether raw pixels, RGB from 0 to 255, go in: the model begins by normalising
+                them as the weights were trained, without weights by the statistics of the data set.
+            pixel_stats: Per-channel mean and standard deviation of the training pixels, for a model that begins
+                by normalising with these.
             **options: Fields of `spec` to change, such as `shortcut="A"`; see `options`.
 
         Returns:
@@ -109,32 +207,80 @@ class Variant:
             UsageError: If a value is out of range, the image is too small for the strides, or the weights do
                 not fit. A ValueError.
         """
-        spec = self._configure(options)
+        self._check_options(options)
         if pooling not in (None, "avg", "max"):
             raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
-        classes = self.classes if classes is None else classes
+        classes = self.data.classes if classes is None else classes
         if classes < 1:
             raise UsageError(f"classes={classes}: a classifier needs at least 1 class")
-        inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
-        x = inputs if pixel_stats is None else layers.normalize(inputs, *pixel_stats)
-        *_, (_, x) = spec.stages(x)
-        if include_top:
-            x = layers.top(x, classes, classifier_activation, spec.head_dropout)
-        else:
-            x = layers.headless(x, pooling)
-        with layers.deep_graphs():
-            model = keras.Model(inputs, x, name=name or self.name)
-        if weights is not None:
-            _load_weights(model, Path(weights))
+
+        def build(published: applications.Published | None) -> keras.Model:
+            if published:
+                published.check(options, pixel_stats)
+            spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
+            stats = pixel_stats
+            if include_preprocessing and stats is None:
+                stats = published.pixel_stats if published else (self.data.mean, self.data.std)
+            inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
+            x = inputs if stats is None else layers.normalize(inputs, *stats)
+            features = dict(spec.stages(x))
+            if include_top:
+                x = spec.head(features, classes, classifier_activation)
+            else:
+                x = layers.headless(list(features.values())[-1], pooling)
+            with layers.deep_graphs():
+                return keras.Model(inputs, x, name=name or self.name)
+
+        published = applications.find(self.name, weights)
+        model = build(published)
+        if weights is not None and not published and not own.has_layers_of(model, Path(weights)):
+            published = applications.PUBLISHED.get(self.name)  # the file may be of keras.applications' network
+            model = build(published)
+        if published:
+            published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
+        elif weights is not None:
+            own.load(model, Path(weights))
         return model
 
-    def _configure(self, options: dict[str, Any]) -> Spec:
+    def preprocess_input(self, images: Any) -> Any:
+        """Normalises images as keras.applications does for this network.
+
+        Args:
+            images: RGB pixels from 0 to 255, shape (batch, height, width, 3).
+
+        Returns:
+            What the network with the weights that Keras publishes takes; where it publishes none, the pixels
+            normalised by mean and standard deviation of the data set. An array of the same shape, float32.
+        """
+        published = applications.PUBLISHED.get(self.name)
+        if published:
+            return keras.applications.imagenet_utils.preprocess_input(images, mode=published.pixels)
+        shape = (-1,) if layers.channel_axis() == -1 else (-1, 1, 1)
+        mean, std = (keras.ops.reshape(keras.ops.array(values), shape) for values in (self.data.mean, self.data.std))
+        return keras.ops.convert_to_numpy((keras.ops.cast(images, "float32") - mean) / std)
+
+    def decode_predictions(self, predictions: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
+        """Names the most likely ImageNet classes, by the list that Keras downloads.
+
+        Args:
+            predictions: Output of the network, shape (batch, 1000).
+            top: Classes to name for each image.
+
+        Returns:
+            For each image (WordNet id, name, probability) of the likeliest classes.
+        """
+        if self.data.name != "ImageNet":
+            raise UsageError(
+                f"{self.name}: decode_predictions names ImageNet classes; this network is for {self.data.name}"
+            )
+        return keras.applications.imagenet_utils.decode_predictions(predictions, top=top)
+
+    def _check_options(self, options: dict[str, Any]) -> None:
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise TypeError(
                 f"{self.python_name} has no option {', '.join(unknown)}; its options are: {', '.join(self.options)}"
             )
-        return dataclasses.replace(self.spec, **options)
 
     def resolve_input(
         self, shape: Sequence[int | None] | None = None, spec: Spec | None = None
@@ -148,33 +294,19 @@ class Variant:
         Raises:
             UsageError: If the shape is malformed or the image too small for the strides.
         """
-        stride = (spec or self.spec).stride
+        least = (spec or self.spec).min_size
         last = layers.channel_axis() == -1
         if shape is None:
-            shape = self.input_shape if last else (self.input_shape[2], *self.input_shape[:2])
+            *sides, count = self.data.input_shape
+            shape = (*sides, count) if last else (count, *sides)
         if len(shape) != 3 or any(side is not None and side < 1 for side in shape):
             raise UsageError(f"input_shape={tuple(shape)}: give three positive numbers, (height, width, channels)")
         height, width, count = shape if last else (*shape[1:], shape[0])
         if count is None:
             raise UsageError(f"input_shape={tuple(shape)}: the number of channels must be known")
-        if any(side is not None and side < stride for side in (height, width)):
+        if any(side is not None and side < least for side in (height, width)):
             raise UsageError(
-                f"{self.name} divides the image by {stride} and needs at least {stride}x{stride} pixels, "
-                f"got {height}x{width}; use larger images or a CIFAR-sized model"
+                f"{self.name} divides the image by {(spec or self.spec).stride} and needs at least {least}x{least} "
+                f"pixels, got {height}x{width}; use larger images or a CIFAR-sized model"
             )
         return tuple(shape)
-
-
-def _load_weights(model: keras.Model, path: Path) -> None:
-    if not path.name.endswith(".weights.h5"):
-        # A .keras file holds a whole model: loading only its weights would silently leave its normalisation behind.
-        raise UsageError(f"weights: {path} is no .weights.h5 file; a .keras file is loaded by keras.models.load_model")
-    if not path.is_file():
-        raise UsageError(f"weights: no file {path}; give the path of a .weights.h5 file, or None")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not hold
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"weights: {path} does not fit {model.name}: {reason}") from error

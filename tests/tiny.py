@@ -1,28 +1,27 @@
 """Networks and images small enough for a test."""
 
+import importlib
+import pkgutil
+
 import keras
 import numpy as np
+import oracles
 
-from keras_resnets import create_model
+from keras_resnets import create_model, get_variant
 
-# One spec a family and block, small enough to train in a second: (registered name, options that shrink it).
-TINY = {
-    "basic": ("resnet18", {"depths": (1, 1), "widths": (8, 16)}),
-    "bottleneck": ("resnet50", {"depths": (2, 1), "widths": (4, 8)}),
-    "bottleneck_v1_5": ("resnet50v1_5", {"depths": (1, 2), "widths": (4, 8)}),
-    "cifar_a": ("resnet20", {"depths": (1, 2), "widths": (8, 16)}),
-    "cifar_b": ("resnet20", {"depths": (1, 1), "widths": (8, 16), "shortcut": "B"}),
-    "cifar_c": ("resnet20", {"depths": (1, 2), "widths": (8, 16), "shortcut": "C"}),
-    "plain": ("plain20", {"depths": (1, 1), "widths": (8, 16)}),
-    "mlperf_tiny": ("resnet8", {"depths": (1, 1), "widths": (8, 16)}),
-    "mobilenetv2": ("mobilenetv2_x0_5_cifar", {"alpha": 0.1}),
-    "shufflenetv2": ("shufflenetv2_x0_5_cifar", {"widths": (8, 16, 32), "head_width": 32}),
+# The tiny networks of every family, by key.
+TINY: dict[str, oracles.Case] = {
+    key: case
+    for module in pkgutil.iter_modules(oracles.__path__)
+    for key, case in importlib.import_module(f"oracles.{module.name}").CASES.items()
 }
 
 
 def build_tiny(key: str, **options) -> keras.Model:
-    name, shrink = TINY[key]
-    return create_model(name, **({"input_shape": (16, 16, 3), "classes": 4} | shrink | options))
+    case = TINY[key]
+    channels = get_variant(case.name).data.input_shape[2]
+    defaults = {"input_shape": (case.size, case.size, channels), "classes": 4}
+    return create_model(case.name, **(defaults | case.options | options))
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:

@@ -9,7 +9,7 @@ from keras import layers
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import channels, cifar_stem, conv_bn, depthwise_bn, divisible
 from keras_resnets.registry import register
-from keras_resnets.variant import Spec, Variant
+from keras_resnets.variant import CIFAR10, Spec, Variant
 
 # Expansion t, channels c, repeats n, stride s of the seven stages. Sandler et al. 2018, Table 2; the first two
 # halvings (the stem and the second stage) are left out for 32x32 images.
@@ -29,14 +29,15 @@ class MobileNetV2Spec(Spec):
 
     family: ClassVar[str] = "mobilenetv2"
 
+    activation: str = "relu6"
     alpha: float = 1.0
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.alpha > 0:
             raise UsageError(f"alpha={self.alpha}: the width multiplier must be above 0")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        self._check_share("dropout")
 
     @property
     def stride(self) -> int:
@@ -47,25 +48,25 @@ class MobileNetV2Spec(Spec):
         return self.dropout
 
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
-        x = cifar_stem(x, divisible(32 * self.alpha), activation="relu6")
+        x = cifar_stem(x, divisible(32 * self.alpha), self.style)
         yield "stem", x
         for stage, (expansion, width, repeats, stride) in enumerate(STAGES, 1):
             for block in range(1, repeats + 1):
                 step = stride if block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = inverted_residual(x, divisible(width * self.alpha), expansion, step, name)
+                x = inverted_residual(self, x, divisible(width * self.alpha), expansion, step, name)
             yield f"stage{stage}", x
-        x = conv_bn(x, divisible(1280 * max(1.0, self.alpha)), 1, activation="relu6", name="head_conv")
+        x = conv_bn(x, divisible(1280 * max(1.0, self.alpha)), 1, style=self.style, name="head_conv")
         yield "head", x
 
 
-def inverted_residual(x: Any, filters: int, expansion: int, stride: int, name: str) -> Any:
+def inverted_residual(spec: MobileNetV2Spec, x: Any, filters: int, expansion: int, stride: int, name: str) -> Any:
     """Widen with 1x1, filter depthwise, narrow linearly: (h, w, c) -> (h/stride, w/stride, filters). Fig. 4d."""
     y = x
     if expansion > 1:
-        y = conv_bn(y, expansion * channels(x), 1, activation="relu6", name=f"{name}_expand_conv")
-    y = depthwise_bn(y, 3, stride=stride, activation="relu6", name=f"{name}_depthwise_conv")
-    y = conv_bn(y, filters, 1, activation=None, name=f"{name}_project_conv")
+        y = conv_bn(y, expansion * channels(x), 1, style=spec.style, name=f"{name}_expand_conv")
+    y = depthwise_bn(y, 3, stride=stride, style=spec.style, name=f"{name}_depthwise_conv")
+    y = conv_bn(y, filters, 1, style=spec.style, linear=True, name=f"{name}_project_conv")
     if stride == 1 and channels(x) == filters:
         y = layers.Add(name=f"{name}_add")([x, y])
     return y
@@ -73,7 +74,7 @@ def inverted_residual(x: Any, filters: int, expansion: int, stride: int, name: s
 
 def _cifar(suffix: str, alpha: float) -> Variant:
     reference = "Sandler et al. 2018, arXiv:1801.04381, Table 2, without the first two halvings"
-    return register(Variant(f"MobileNetV2_{suffix}_CIFAR", MobileNetV2Spec(alpha=alpha), reference, (32, 32, 3), 10))
+    return register(Variant(f"MobileNetV2_{suffix}_CIFAR", MobileNetV2Spec(alpha=alpha), reference, CIFAR10))
 
 
 MobileNetV2_x0_5_CIFAR = _cifar("x0_5", 0.5)

@@ -16,7 +16,7 @@ from keras_resnets.layers import (
     depthwise_bn,
 )
 from keras_resnets.registry import register
-from keras_resnets.variant import Spec, Variant
+from keras_resnets.variant import CIFAR10, Spec, Variant
 
 STEM_WIDTH = 24
 REPEATS = (4, 8, 4)  # blocks of the three stages, Ma et al. 2018, Table 5
@@ -68,14 +68,14 @@ def unit(x: Any, width: int, name: str) -> Any:
 
 def downsample(x: Any, width: int, name: str) -> Any:
     """Both branches see all channels and stride: (h, w, c) -> (h/2, w/2, width). Fig. 3d."""
-    y = depthwise_bn(x, 3, stride=2, activation=None, name=f"{name}_proj_depthwise_conv")
+    y = depthwise_bn(x, 3, stride=2, linear=True, name=f"{name}_proj_depthwise_conv")
     y = conv_bn(y, width // 2, 1, name=f"{name}_proj_conv")
     return _join(y, _branch(x, width // 2, 2, name), name)
 
 
 def _branch(x: Any, width: int, stride: int, name: str) -> Any:
     x = conv_bn(x, width, 1, name=f"{name}_conv1")
-    x = depthwise_bn(x, 3, stride=stride, activation=None, name=f"{name}_depthwise_conv")
+    x = depthwise_bn(x, 3, stride=stride, linear=True, name=f"{name}_depthwise_conv")
     return conv_bn(x, width, 1, name=f"{name}_conv2")
 
 
@@ -87,7 +87,7 @@ def _join(left: Any, right: Any, name: str) -> Any:
 def _cifar(suffix: str, widths: tuple[int, int, int], head_width: int = 1024) -> Variant:
     reference = "Ma et al. 2018, arXiv:1807.11164, Table 5, stem without stride and pool"
     spec = ShuffleNetV2Spec(widths=widths, head_width=head_width)
-    return register(Variant(f"ShuffleNetV2_{suffix}_CIFAR", spec, reference, (32, 32, 3), 10))
+    return register(Variant(f"ShuffleNetV2_{suffix}_CIFAR", spec, reference, CIFAR10))
 
 
 ShuffleNetV2_x0_5_CIFAR = _cifar("x0_5", (48, 96, 192))

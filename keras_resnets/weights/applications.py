@@ -1,0 +1,239 @@
+"""The weights that Keras publishes, mapped by name from the networks of keras.applications.
+
+keras.applications downloads its files, checks their hashes and knows their formats; it builds its own network with
+them, and each layer of ours takes the arrays of the layer that has its place there.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import UsageError, first_line
+from keras_resnets.weights import own
+from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, misfit, weighted_layers
+
+Rename = Callable[[str], str]
+Pixels = Literal["caffe", "tf", "torch"]
+
+# Mean and standard deviation of RGB pixels from 0 to 255, as keras.applications.imagenet_utils applies them.
+PIXEL_STATS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The network of keras.applications that has published weights for one of ours.
+
+    Args:
+        builder: Name of its builder in keras.applications.
+        pixels: How its images are normalised; "caffe" also swaps red and blue.
+        rename: Name of our layer -> name of its layer.
+        options: Options of our spec that make the two networks equal.
+        arguments: Arguments of its builder.
+    """
+
+    builder: str
+    pixels: Pixels
+    rename: Rename
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pixel_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel, RGB."""
+        return PIXEL_STATS[self.pixels]
+
+    def check(self, options: Mapping[str, Any], pixel_stats: Any) -> None:
+        """Finds what would make our network another than the published one.
+
+        Raises:
+            UsageError: If an option or the normalisation contradicts the published weights.
+        """
+        for key, value in self.options.items():
+            if options.get(key, value) != value:
+                raise UsageError(f"weights: the published weights need {key}={value!r}, not {options[key]!r}")
+        if pixel_stats is not None:
+            raise UsageError(
+                "weights: the published weights have their own normalisation; "
+                "give include_preprocessing=True instead of pixel_stats"
+            )
+
+    def load(
+        self, model: keras.Model, weights: str | Path, *, include_top: bool, classes: int, raw_pixels: bool
+    ) -> None:
+        """Loads published weights into our network.
+
+        Args:
+            model: Our network.
+            weights: "imagenet", or the path of a file of the network of keras.applications.
+            include_top: Whether our network ends in a classifier.
+            classes: Number of its classes.
+            raw_pixels: Whether our network takes RGB pixels whatever order the weights were trained in.
+
+        Raises:
+            UsageError: If the file is damaged or of another network; lists what does not fit.
+        """
+        twin = self._build_twin(weights, include_top, classes)
+        source = "keras.applications' file" if weights == "imagenet" else str(weights)
+        arrays = self._collect(model, twin, source)
+        if raw_pixels and self.pixels == "caffe":
+            arrays[_first_kernel(model)] = arrays[_first_kernel(model)][:, :, ::-1]
+        assign(model, arrays, source)
+
+    def _build_twin(self, weights: str | Path, include_top: bool, classes: int) -> keras.Model:
+        builder = getattr(keras.applications, self.builder)
+        if weights != "imagenet":
+            own.check_exists(Path(weights))
+        try:
+            return builder(weights=str(weights), include_top=include_top, classes=classes, **self.arguments)
+        except (ValueError, OSError, KeyError) as error:
+            what = "keras.applications" if weights == "imagenet" else str(weights)
+            raise UsageError(f"weights: {what} gives no weights for {self.builder}: {first_line(error)}") from error
+
+    def _collect(self, model: keras.Model, twin: keras.Model, source: str) -> Arrays:
+        theirs = _by_stable_name(twin)
+        arrays: Arrays = {}
+        epsilons: dict[str, float] = {}
+        unused = {name for name, layer in theirs.items() if layer.weights}
+        missing = []
+        for layer in weighted_layers(model):
+            name = self.rename(layer.name)
+            if name not in theirs:
+                missing.append(f"{layer.name} finds no layer {name}")
+                continue
+            unused.discard(name)
+            for key, array in _arrays(layer, theirs[name]):
+                arrays[f"{layer.name}/{key}"] = array
+            if isinstance(layer, keras.layers.BatchNormalization):
+                epsilons[layer.name] = theirs[name].epsilon
+        if missing or unused:
+            raise misfit(source, model, missing + [f"layer {name} is left over" for name in unused])
+        absorb_stream_biases(model, arrays)
+        absorb_biases(model, arrays)
+        absorb_epsilons(model, arrays, epsilons)
+        return arrays
+
+
+def _by_stable_name(twin: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers by name; those that Keras numbers through a whole session are numbered from 0 in the network."""
+    numbered: dict[str, list[tuple[int, keras.layers.Layer]]] = {}
+    named = {}
+    for layer in twin.layers:
+        prefix = _class_name(layer)
+        found = re.fullmatch(rf"{prefix}(?:_(\d+))?", layer.name)
+        if found:
+            numbered.setdefault(prefix, []).append((int(found[1] or 0), layer))
+        else:
+            named[layer.name] = layer
+    for prefix, layers in numbered.items():
+        for place, (_, layer) in enumerate(sorted(layers, key=lambda pair: pair[0])):
+            named[f"{prefix}_{place}"] = layer
+    return named
+
+
+def _class_name(layer: keras.layers.Layer) -> str:
+    return own.snake_case(type(layer).__name__)
+
+
+def _arrays(ours: keras.layers.Layer, theirs: keras.layers.Layer) -> list[tuple[str, np.ndarray]]:
+    """The arrays of a layer of keras.applications in the shape that our layer wants."""
+    arrays = {weight.name: np.asarray(keras.ops.convert_to_numpy(weight)) for weight in theirs.weights}
+    if isinstance(theirs, keras.layers.SeparableConv2D):  # two layers of ours share it
+        part = "depthwise_kernel" if isinstance(ours, keras.layers.DepthwiseConv2D) else "pointwise_kernel"
+        return [("kernel", arrays[part])]
+    if isinstance(ours, keras.layers.Dense) and isinstance(theirs, keras.layers.Conv2D):
+        arrays["kernel"] = arrays["kernel"][0, 0]
+    return list(arrays.items())
+
+
+def _first_kernel(model: keras.Model) -> str:
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    return f"{first.name}/kernel"
+
+
+def absorb_stream_biases(model: keras.Model, arrays: Arrays) -> None:
+    """Moves the biases at the end of pre-activation branches into the BatchNorms that read their sum.
+
+    No BatchNorm follows such a convolution: its bias travels along the shortcuts and is added to by every block,
+    until a projection starts the stream anew. Every BatchNorm on the way sees the sum so far.
+    """
+    stream: Any = 0.0
+    for layer in weighted_layers(model):
+        block = re.fullmatch(r"(stage\d+_block\d+)_preact_bn|head_bn", layer.name)
+        if not block or f"{layer.name}/moving_mean" not in arrays:
+            continue
+        if np.any(stream):
+            arrays[f"{layer.name}/moving_mean"] = arrays[f"{layer.name}/moving_mean"] - stream
+        projected = arrays.pop(f"{block[1]}_proj_conv/bias", None)
+        stream = (stream if projected is None else projected) + arrays.pop(f"{block[1]}_conv3/bias", 0.0)
+
+
+def find(name: str, weights: str | Path | None) -> Published | None:
+    """The published network behind a `weights` argument, or None if it names no published weights.
+
+    Args:
+        name: Registered name of our network.
+        weights: As given by the caller.
+
+    Raises:
+        UsageError: If published weights are asked for and there are none.
+    """
+    legacy = weights is not None and str(weights).endswith(".h5") and not str(weights).endswith(".weights.h5")
+    if weights != "imagenet" and not legacy:
+        return None
+    if name not in PUBLISHED:
+        raise UsageError(
+            f"weights={str(weights)!r}: Keras publishes none for {name}; it does for {', '.join(PUBLISHED)}"
+        )
+    return PUBLISHED[name]
+
+
+def by_rules(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> Rename:
+    """A renaming by the first pattern that matches the whole name; a name that none matches keeps itself."""
+
+    def rename(name: str) -> str:
+        for pattern, replacement in rules:
+            found = re.fullmatch(pattern, name)
+            if found:
+                return found.expand(replacement) if isinstance(replacement, str) else replacement(found)
+        return name
+
+    return rename
+
+
+_HEAD = ("head_dense", "predictions")
+_CONV_STAGE = r"stage(?P<stage>\d+)_block(?P<block>\d+)"
+
+
+def _block(found: re.Match[str]) -> str:
+    return f"conv{int(found['stage']) + 1}_block{found['block']}"
+
+
+_RESNET = by_rules(
+    _HEAD,
+    (r"stem_(conv|bn)", r"conv1_\1"),
+    (rf"{_CONV_STAGE}_proj_(?P<kind>conv|bn)", lambda m: f"{_block(m)}_0_{m['kind']}"),
+    (rf"{_CONV_STAGE}_(?P<kind>conv|bn)(?P<place>\d)", lambda m: f"{_block(m)}_{m['place']}_{m['kind']}"),
+)
+_RESNET_V2 = by_rules(
+    ("head_bn", "post_bn"),
+    (rf"{_CONV_STAGE}_preact_bn", lambda m: f"{_block(m)}_preact_bn"),
+    (r"(.*)", lambda m: _RESNET(m[1])),
+)
+
+PUBLISHED: dict[str, Published] = {
+    "resnet50": Published("ResNet50", "caffe", _RESNET),
+    "resnet101": Published("ResNet101", "caffe", _RESNET),
+    "resnet152": Published("ResNet152", "caffe", _RESNET),
+    "resnet50v2": Published("ResNet50V2", "tf", _RESNET_V2, {"form": "keras"}),
+    "resnet101v2": Published("ResNet101V2", "tf", _RESNET_V2, {"form": "keras"}),
+    "resnet152v2": Published("ResNet152V2", "tf", _RESNET_V2, {"form": "keras"}),
+}
