@@ -24,9 +24,10 @@ lint: $(VENV)/.installed-test ## Check style, types and the direction of imports
 	$(BIN)/lint-imports --no-logo
 
 pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax for one)
-	@set -e; for backend in $(BACKENDS); do \
-		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --quiet; \
+	@set -e; marks=; for backend in $(BACKENDS); do \
+		echo "== $$backend$${marks:+, without the tests that say the same on every backend}"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --quiet -m "$$marks"; \
+		marks="not once"; \
 	done
 
 bench: $(VENV)/.installed-test ## Measure import and build time against keras and keras.applications

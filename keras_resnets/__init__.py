@@ -9,11 +9,59 @@ model = keras_resnets.create_model("resnet20", shortcut="B")
 from importlib.metadata import version
 
 from keras_resnets.errors import UsageError
-from keras_resnets.families.mobilenet import (
+from keras_resnets.families.classic import (
+    AlexNet,
+    AlexNetOWT,
+    LeNet5,
+    ZFNet,
+)
+from keras_resnets.families.densenet import (
+    DenseNet40_12,
+    DenseNet100_12,
+    DenseNet100_24,
+    DenseNet121,
+    DenseNet161,
+    DenseNet169,
+    DenseNet201,
+    DenseNet264,
+    DenseNetBC40_12,
+    DenseNetBC100_12,
+    DenseNetBC190_40,
+    DenseNetBC250_24,
+)
+from keras_resnets.families.fractal import (
+    FractalNet20,
+)
+from keras_resnets.families.inception import (
+    BNInception,
+    GoogLeNet,
+    InceptionV3,
+    SEInception,
+)
+from keras_resnets.families.mobilenet_v1 import (
+    MobileNetV1_x0_5,
+    MobileNetV1_x0_5_CIFAR,
+    MobileNetV1_x0_25,
+    MobileNetV1_x0_75,
+    MobileNetV1_x1_0,
+    MobileNetV1_x1_0_CIFAR,
+)
+from keras_resnets.families.mobilenet_v2 import (
+    MobileNetV2_x0_5,
     MobileNetV2_x0_5_CIFAR,
+    MobileNetV2_x0_35,
+    MobileNetV2_x0_75,
     MobileNetV2_x0_75_CIFAR,
+    MobileNetV2_x1_0,
     MobileNetV2_x1_0_CIFAR,
+    MobileNetV2_x1_3,
+    MobileNetV2_x1_4,
     MobileNetV2_x1_4_CIFAR,
+)
+from keras_resnets.families.mobilenet_v3 import (
+    MobileNetV3Large,
+    MobileNetV3Small,
+    MobileNetV3Small_CIFAR,
 )
 from keras_resnets.families.plain import (
     Plain18,
@@ -62,20 +110,57 @@ from keras_resnets.families.resnext import (
 )
 from keras_resnets.families.senet import (
     SENet154,
+    SEResNeXt50_32x4d,
+    SEResNeXt101_32x4d,
     SEResNet18,
     SEResNet20,
     SEResNet34,
     SEResNet50,
     SEResNet101,
     SEResNet152,
-    SEResNeXt50_32x4d,
-    SEResNeXt101_32x4d,
 )
-from keras_resnets.families.shufflenet import (
+from keras_resnets.families.shufflenet_v1 import (
+    ShuffleNetV1_g1_x0_5,
+    ShuffleNetV1_g1_x1_0,
+    ShuffleNetV1_g1_x2_0,
+    ShuffleNetV1_g2_x0_5,
+    ShuffleNetV1_g2_x1_0,
+    ShuffleNetV1_g2_x2_0,
+    ShuffleNetV1_g3_x0_5,
+    ShuffleNetV1_g3_x1_0,
+    ShuffleNetV1_g3_x1_0_CIFAR,
+    ShuffleNetV1_g3_x2_0,
+    ShuffleNetV1_g4_x0_5,
+    ShuffleNetV1_g4_x1_0,
+    ShuffleNetV1_g4_x2_0,
+    ShuffleNetV1_g8_x0_5,
+    ShuffleNetV1_g8_x1_0,
+    ShuffleNetV1_g8_x2_0,
+)
+from keras_resnets.families.shufflenet_v2 import (
+    ShuffleNetV2_x0_5,
     ShuffleNetV2_x0_5_CIFAR,
+    ShuffleNetV2_x1_0,
     ShuffleNetV2_x1_0_CIFAR,
+    ShuffleNetV2_x1_5,
     ShuffleNetV2_x1_5_CIFAR,
+    ShuffleNetV2_x2_0,
     ShuffleNetV2_x2_0_CIFAR,
+)
+from keras_resnets.families.squeezenet import (
+    SqueezeNet1_0,
+    SqueezeNet1_1,
+    SqueezeNet1_1_CIFAR,
+)
+from keras_resnets.families.vgg import (
+    VGG11,
+    VGG11_BN,
+    VGG13,
+    VGG13_BN,
+    VGG16,
+    VGG16_BN,
+    VGG19,
+    VGG19_BN,
 )
 from keras_resnets.families.wide import (
     WideResNet16_4,
@@ -85,18 +170,56 @@ from keras_resnets.families.wide import (
     WideResNet50_2,
     WideResNet101_2,
 )
+from keras_resnets.families.xception import (
+    Xception,
+)
 from keras_resnets.registry import create_model, get_variant, list_models
 from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, iter_layers, model_info
 from keras_resnets.variant import Error, Variant
+from keras_resnets.weights.state_dict import load_torch_weights
 
 __version__ = version("keras-resnets")
 
 __all__ = [
+    "AlexNet",
+    "AlexNetOWT",
+    "BNInception",
+    "DenseNet100_12",
+    "DenseNet100_24",
+    "DenseNet121",
+    "DenseNet161",
+    "DenseNet169",
+    "DenseNet201",
+    "DenseNet264",
+    "DenseNet40_12",
+    "DenseNetBC100_12",
+    "DenseNetBC190_40",
+    "DenseNetBC250_24",
+    "DenseNetBC40_12",
     "Error",
+    "FractalNet20",
+    "GoogLeNet",
+    "InceptionV3",
+    "LeNet5",
+    "MobileNetV1_x0_25",
+    "MobileNetV1_x0_5",
+    "MobileNetV1_x0_5_CIFAR",
+    "MobileNetV1_x0_75",
+    "MobileNetV1_x1_0",
+    "MobileNetV1_x1_0_CIFAR",
+    "MobileNetV2_x0_35",
+    "MobileNetV2_x0_5",
     "MobileNetV2_x0_5_CIFAR",
+    "MobileNetV2_x0_75",
     "MobileNetV2_x0_75_CIFAR",
+    "MobileNetV2_x1_0",
     "MobileNetV2_x1_0_CIFAR",
+    "MobileNetV2_x1_3",
+    "MobileNetV2_x1_4",
     "MobileNetV2_x1_4_CIFAR",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "MobileNetV3Small_CIFAR",
     "ModelInfo",
     "Plain110",
     "Plain18",
@@ -135,6 +258,7 @@ __all__ = [
     "ResNet50V2",
     "ResNet56",
     "ResNet8",
+    "SEInception",
     "SENet154",
     "SEResNeXt101_32x4d",
     "SEResNeXt50_32x4d",
@@ -144,11 +268,42 @@ __all__ = [
     "SEResNet20",
     "SEResNet34",
     "SEResNet50",
+    "ShuffleNetV1_g1_x0_5",
+    "ShuffleNetV1_g1_x1_0",
+    "ShuffleNetV1_g1_x2_0",
+    "ShuffleNetV1_g2_x0_5",
+    "ShuffleNetV1_g2_x1_0",
+    "ShuffleNetV1_g2_x2_0",
+    "ShuffleNetV1_g3_x0_5",
+    "ShuffleNetV1_g3_x1_0",
+    "ShuffleNetV1_g3_x1_0_CIFAR",
+    "ShuffleNetV1_g3_x2_0",
+    "ShuffleNetV1_g4_x0_5",
+    "ShuffleNetV1_g4_x1_0",
+    "ShuffleNetV1_g4_x2_0",
+    "ShuffleNetV1_g8_x0_5",
+    "ShuffleNetV1_g8_x1_0",
+    "ShuffleNetV1_g8_x2_0",
+    "ShuffleNetV2_x0_5",
     "ShuffleNetV2_x0_5_CIFAR",
+    "ShuffleNetV2_x1_0",
     "ShuffleNetV2_x1_0_CIFAR",
+    "ShuffleNetV2_x1_5",
     "ShuffleNetV2_x1_5_CIFAR",
+    "ShuffleNetV2_x2_0",
     "ShuffleNetV2_x2_0_CIFAR",
+    "SqueezeNet1_0",
+    "SqueezeNet1_1",
+    "SqueezeNet1_1_CIFAR",
     "UsageError",
+    "VGG11",
+    "VGG11_BN",
+    "VGG13",
+    "VGG13_BN",
+    "VGG16",
+    "VGG16_BN",
+    "VGG19",
+    "VGG19_BN",
     "Variant",
     "WideResNet101_2",
     "WideResNet16_4",
@@ -156,6 +311,8 @@ __all__ = [
     "WideResNet28_10",
     "WideResNet40_4",
     "WideResNet50_2",
+    "Xception",
+    "ZFNet",
     "__version__",
     "count_macs",
     "count_parameters",
@@ -164,5 +321,6 @@ __all__ = [
     "get_variant",
     "iter_layers",
     "list_models",
+    "load_torch_weights",
     "model_info",
 ]

@@ -1,4 +1,4 @@
-"""The pieces that several families share: convolutions, norms, pools, stems, heads, and three small layers.
+"""The pieces that several families share: convolutions, norms, pools, stems, heads, and a few small layers.
 
 Everything reads `keras.config.image_data_format()` through `channel_axis`; feature maps are written below as
 (batch, height, width, channels).
@@ -18,8 +18,8 @@ from keras_resnets.errors import UsageError
 
 Pooling = Literal["avg", "max"]
 Norm = Literal["batch", "layer", "instance", "group", "none"]
-Padding = Literal["symmetric", "same"]
-PoolPadding = Literal["symmetric", "ceil", "valid"]
+Padding = Literal["symmetric", "same", "valid"]
+PoolPadding = Literal["symmetric", "ceil", "valid", "same"]
 
 
 def channel_axis(data_format: str | None = None) -> int:
@@ -63,7 +63,7 @@ class ConvStyle:
         use_bias: Whether a convolution carries a bias that the normalisation behind it makes redundant.
             Without a normalisation it always carries one.
         padding: "symmetric": a strided convolution pads both sides alike (Caffe, torch). "same": Keras's own,
-            which pads only bottom and right when it strides over an even size.
+            which pads only bottom and right when it strides over an even size. "valid": it pads nothing.
         scale: Whether the normalisation multiplies by a learned gamma.
         momentum: Share of the old BatchNorm statistics kept at each step.
         epsilon: Added to the variance.
@@ -91,9 +91,10 @@ def conv(
     groups: int = 1,
     style: ConvStyle = PAPER,
     use_bias: bool | None = None,
+    zeros: int | None = None,
     starts_at_zero: bool = False,
 ) -> Any:
-    """Convolution alone, padded so that only a stride changes the size.
+    """Convolution alone, by default padded so that only a stride changes the size.
 
     Args:
         x: Feature map, shape (batch, height, width, channels).
@@ -105,6 +106,7 @@ def conv(
         groups: Blocks of channels that are convolved apart; divides input channels and filters.
         style: Says whether there is a bias and which sides are padded.
         use_bias: Overrules the style.
+        zeros: Rows of zeros on every side of the map; overrules the style.
         starts_at_zero: Whether the kernel starts at 0, so that a residual branch starts as nothing.
 
     Returns:
@@ -112,7 +114,7 @@ def conv(
     """
     if use_bias is None:
         use_bias = style.use_bias or style.norm == "none"
-    x, padding = _pad(x, kernel, stride, style, name)
+    x, padding = _pad(x, kernel, stride, style, name, zeros)
     return layers.Conv2D(
         filters,
         kernel,
@@ -138,9 +140,15 @@ def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvSty
     )(x)
 
 
-def _pad(x: Any, kernel: int | tuple[int, int], stride: int, style: ConvStyle, name: str) -> tuple[Any, str]:
+def _pad(
+    x: Any, kernel: int | tuple[int, int], stride: int, style: ConvStyle, name: str, zeros: int | None = None
+) -> tuple[Any, str]:
+    if zeros is not None:
+        return (layers.ZeroPadding2D(zeros, name=name.replace("conv", "pad"))(x) if zeros else x), "valid"
     if kernel == 1 or stride == 1 or style.padding == "same":
         return x, "same"
+    if style.padding == "valid":
+        return x, "valid"
     half = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
     return layers.ZeroPadding2D(half, name=name.replace("conv", "pad"))(x), "valid"
 
@@ -200,12 +208,13 @@ def conv_bn(
     stride: int = 1,
     groups: int = 1,
     style: ConvStyle = PAPER,
+    zeros: int | None = None,
     linear: bool = False,
     starts_at_zero: bool = False,
 ) -> Any:
     """Convolution, normalisation and, unless it is `linear`, activation; arguments as in `conv` and `norm`."""
     bare = starts_at_zero and style.norm == "none"  # no scale to start at zero: the kernel must
-    x = conv(x, filters, kernel, name=name, stride=stride, groups=groups, style=style, starts_at_zero=bare)
+    x = conv(x, filters, kernel, name=name, stride=stride, groups=groups, style=style, zeros=zeros, starts_at_zero=bare)
     return _finish(x, style, name, linear, starts_at_zero)
 
 
@@ -224,7 +233,8 @@ def _finish(x: Any, style: ConvStyle, name: str, linear: bool, starts_at_zero: b
 def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: PoolPadding = "symmetric") -> Any:
     """Max-pool as the frameworks of the papers pad it.
 
-    The padding is of zeros, which equals the papers' (minus infinity) because every pool here follows a ReLU.
+    The padding is of zeros, which equals the papers' (minus infinity) where the pool follows a ReLU; elsewhere take
+    "same".
 
     Args:
         x: Feature map, shape (batch, height, width, channels).
@@ -232,7 +242,8 @@ def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: Pool
         stride: Step of the window in both directions.
         name: Name of the layer; the padding is called the same with "_pad" behind.
         padding: "symmetric": both sides alike (torch). "ceil": a last window that sticks out at the bottom or right
-            is kept (Caffe). "valid": it is dropped.
+            is kept (Caffe). "valid": it is dropped. "same": Keras's own, of minus infinity; where it strides over an
+            even size, only bottom and right.
 
     Returns:
         Feature map, shape (batch, about height/stride, about width/stride, channels).
@@ -241,7 +252,7 @@ def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: Pool
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     elif padding == "ceil":  # one row more changes nothing where the windows fit, and completes the last where not
         x = layers.ZeroPadding2D(((0, stride - 1), (0, stride - 1)), name=f"{name}_pad")(x)
-    return layers.MaxPooling2D(size, strides=stride, name=name)(x)
+    return layers.MaxPooling2D(size, strides=stride, padding="same" if padding == "same" else "valid", name=name)(x)
 
 
 def squeeze_excite(x: Any, squeezed: int, *, name: str, gate: str = "sigmoid") -> Any:
@@ -416,3 +427,46 @@ class ChannelShuffle(_ChannelLayer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"groups": self.groups}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class LocalResponseNorm(_ChannelLayer):
+    """Divides every value by a norm of its neighbours in the channels: (b, h, w, c) -> (b, h, w, c).
+
+    y_i = x_i / (bias + alpha / size * sum of x_j^2 over the `size` channels j around i) ^ beta. Caffe divides alpha
+    by the size, the paper does not.
+
+    Args:
+        size: Channels in the window, odd.
+        alpha: Weight of the mean square.
+        beta: Exponent.
+        bias: Added to the mean square.
+
+    References: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.3.
+    """
+
+    def __init__(
+        self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.bias = bias
+
+    def call(self, x: Any) -> Any:
+        square = x * math.sqrt(self.alpha / self.size)  # scaled first: half floats would overflow
+        square = square * square
+        count, half = x.shape[self.axis], [self.size // 2, self.size // 2]
+        if self.axis == 1:
+            square = keras.ops.pad(square, [[0, 0], half, [0, 0], [0, 0]])
+            window = [square[:, start : start + count] for start in range(self.size)]
+        else:
+            square = keras.ops.pad(square, [[0, 0], [0, 0], [0, 0], half])
+            window = [square[..., start : start + count] for start in range(self.size)]
+        # A power and a division by way of the logarithm: TFLite has no 8-bit kernels of these two, nor of a square.
+        return x * keras.ops.exp(-self.beta * keras.ops.log(self.bias + sum(window)))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.bias}
+        return super().get_config() | own

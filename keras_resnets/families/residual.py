@@ -100,6 +100,11 @@ class ResNetSpec(Spec):
             raise UsageError(f"groups={self.groups}, base_width={self.base_width}: give positive numbers")
         if self.se_ratio != int(self.se_ratio) or self.se_ratio < 0:
             raise UsageError(f"se_ratio={self.se_ratio}: give the reduction ratio r of the paper, such as 16, or 0")
+        if self.block == "bottleneck" and any(width * self.base_width % 64 for width in self.widths):
+            raise UsageError(
+                f"base_width={self.base_width}: channels of a group are width * base_width / 64, no whole number for "
+                f"widths={self.widths}"
+            )
         self._check_combinations()
 
     def _check_combinations(self) -> None:

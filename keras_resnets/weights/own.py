@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -22,6 +23,11 @@ def load(model: keras.Model, path: Path) -> None:
         # A .keras file holds a whole model: loading only its weights would silently leave its normalisation behind.
         raise UsageError(f"weights: {path} is no .weights.h5 file; a .keras file is loaded by keras.models.load_model")
     check_exists(path)
+    if not has_layers_of(model, path):
+        raise UsageError(
+            f"weights: {path} does not fit {model.name}: it is damaged, or of a network with other layers; "
+            f"build the network that wrote it, with the same options and classes"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not hold
@@ -38,17 +44,23 @@ def check_exists(path: Path) -> None:
 
 
 def has_layers_of(model: keras.Model, path: Path) -> bool:
-    """Whether a `.weights.h5` file was written by a model with as many layers of each class.
+    """Whether a `.weights.h5` file was written by a model with as many layers of each class and shape.
 
-    Keras files a layer under its class and a running number, whatever its name: two networks with equal counts and
-    shapes would load each other's weights without a word.
+    Keras files a layer under its class and a running number, whatever its name: a network with other layers could load
+    what happens to fit without a word.
     """
+    found: Counter[tuple[str, tuple[Any, ...]]] = Counter()
     try:
         with h5py.File(path) as file:
-            found = Counter(re.sub(r"_\d+$", "", key) for key in file.get("layers", ()))
-    except OSError:
+            for key, layer in file.get("layers", {}).items():
+                shapes = tuple(array.shape for _, array in sorted(layer.get("vars", {}).items()))
+                found[re.sub(r"_\d+$", "", key), shapes] += 1
+    except (OSError, AttributeError):
         return False
-    return found == Counter(snake_case(type(layer).__name__) for layer in model.layers)
+    return found == Counter(
+        (snake_case(type(layer).__name__), tuple(tuple(weight.shape) for weight in layer.weights))
+        for layer in model.layers
+    )
 
 
 def snake_case(name: str) -> str:

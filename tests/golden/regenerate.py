@@ -5,25 +5,29 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from keras_resnets import count_macs, count_parameters, depth, get_variant, list_models
+from keras_resnets import count_macs, count_parameters, depth, feature_extractor, get_variant, list_models
 
 FIGURES = Path(__file__).parent / "figures.json"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def read_figures() -> dict[str, dict[str, int]]:
+def read_figures() -> dict[str, dict[str, Any]]:
     return json.loads(FIGURES.read_text())
 
 
-def describe_figures(model: keras.Model) -> dict[str, int]:
+def describe_figures(name: str, model: keras.Model) -> dict[str, Any]:
+    features = feature_extractor(model)
     return {
         "parameters": count_parameters(model),
         "total_parameters": model.count_params(),
         "macs": count_macs(model),
-        "depth": depth(model),
+        "depth": get_variant(name).spec.depth(depth(model)),
+        "stages": {stage: "x".join(map(str, map_.shape[1:])) for stage, map_ in features.output.items()},
+        "strides": dict(features.strides),
     }
 
 
@@ -43,9 +47,10 @@ def main() -> None:
         path.unlink()
     for name in list_models():
         model = get_variant(name)()
-        figures[name] = describe_figures(model)
+        figures[name] = describe_figures(name, model)
         (WEIGHTS / f"{name}.txt").write_text(describe_weights(model))
         print(name, figures[name])
+        keras.backend.clear_session()
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
 
 

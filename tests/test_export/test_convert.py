@@ -82,6 +82,7 @@ def test_a_path_exports_like_the_model(exported, trained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("key", sorted(TINY))
 def test_every_family_converts_with_builtin_operations(key, tmp_path):
     model = build_tiny(key, classifier_activation=None)  # logits: a softmax could saturate and hide every error
@@ -90,7 +91,7 @@ def test_every_family_converts_with_builtin_operations(key, tmp_path):
         if weight.name == "kernel":  # the same start on every backend
             depthwise = weight.shape[-1] == 1
             weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[: 2 if depthwise else -1])), weight.shape))
-    images = np.random.default_rng(0).normal(size=(16, 16, 16, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=(16, *model.input_shape[1:])).astype("float32")
     outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "int8")}
     files = {file.mode: file for file in export_modes(model, outs, calibration=images, min_agreement=0)}
     expected = model.predict(images, verbose=0)

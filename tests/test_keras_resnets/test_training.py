@@ -4,8 +4,6 @@ import keras
 import numpy as np
 from tiny import build_tiny, randomize
 
-from keras_resnets import create_model
-
 
 def test_every_weight_learns(tiny):
     """One step must change every trainable weight, and BatchNorm must update its statistics."""
@@ -48,12 +46,3 @@ def test_normalisation_survives_the_file(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
-
-
-def test_layer_names_suit_every_backend(name):
-    if name == "resnet1202":
-        return  # the same builder as resnet20, at a hundred times the cost
-    model = create_model(name)
-    names = [layer.name for layer in model.layers]
-    assert len(names) == len(set(names))
-    assert all(character.islower() or character.isdigit() or character == "_" for name in names for character in name)

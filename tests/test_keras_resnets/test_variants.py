@@ -1,6 +1,7 @@
 """Every registered network against golden files and against the figures that are published."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -90,11 +91,15 @@ def test_golden_files_cover_the_registry():
     assert {path.stem for path in WEIGHTS.glob("*.txt")} == set(list_models())
 
 
+@pytest.mark.once
 def test_figures_and_weight_names_are_golden(name):
     """A change here changes a published interface: regenerate with `make golden` and say so in the changelog."""
     model = get_variant(name)()
-    assert describe_figures(model) == read_figures()[name], f"{FIGURES} differs"
+    assert describe_figures(name, model) == read_figures()[name], f"{FIGURES} differs"
     assert describe_weights(model) == (WEIGHTS / f"{name}.txt").read_text(), f"{WEIGHTS / name}.txt differs"
+    names = [layer.name for layer in model.layers]
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in names), "torch and Keras forbid other characters"
+    assert len(names) == len(set(names))
 
 
 def test_depth_is_the_number_in_the_name():

@@ -1,0 +1,176 @@
+"""The state dict of a torch network, mapped by name into a network of this package."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import UsageError, first_line
+from keras_resnets.graph import walk
+from keras_resnets.weights.own import check_exists
+from keras_resnets.weights.torch_names import NAMINGS, Naming
+from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, misfit, weighted_layers
+
+# The weights of a torch layer, by the names that they have in the Keras layer of the same kind.
+BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+KERNEL_BIAS = {"kernel": "weight", "bias": "bias"}
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep the state dict
+PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile
+
+
+def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any]) -> None:
+    """Loads a network trained in torch into the same network of this package.
+
+    Knows the names of torchvision and timm and of the CIFAR zoos kuangliu/pytorch-cifar,
+    akamaster/pytorch_resnet_cifar10 and chenyaofo/pytorch-cifar-models. Convolution biases in front of a BatchNorm are
+    absorbed by it, exactly; so is another BatchNorm epsilon.
+
+    Args:
+        model: The network, with as many classes.
+        source: A state dict, or the path of a `.pth`, `.pt`, `.th` or `.safetensors` file; wrapped (`state_dict`,
+            `module.`) or bare. Pickled objects other than tensors are refused.
+
+    Raises:
+        UsageError: If the file cannot be read, an entry is missing, left over or misshapen (all of them are listed),
+            or the network strides or pads elsewhere than the torch network. The model then stays as it was.
+    """
+    title = "the state dict" if isinstance(source, Mapping) else str(source)
+    state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), title)
+    naming = _choose_naming(model, state)
+    naming.check(model)
+    assign(model, _collect(model, state, naming, title), title)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    check_exists(path)
+    if path.suffix == ".safetensors":
+        import safetensors
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise UsageError(f"weights: {path} is no readable .safetensors file: {first_line(error)}") from error
+    if path.suffix not in (".pth", ".pt", ".th"):
+        raise UsageError(f"weights: {path} is none of .pth, .pt, .th and .safetensors")
+    try:
+        import torch  # noqa: TID251 - only torch reads torch's files, and only when one is given
+    except ImportError as error:
+        raise UsageError(f"weights: to read {path}, install torch (pip install 'keras-resnets[torch]')") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what pickle, zipfile and its own reader raise
+        raise UsageError(f"weights: {path} is no file of tensors that torch reads: {first_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise UsageError(f"weights: {path} holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def _unwrap(state: Mapping[str, Any], title: str) -> Arrays:
+    for key in WRAPPERS:
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    odd = [key for key, value in state.items() if not hasattr(value, "shape")]
+    if odd or not state:
+        raise UsageError(f"weights: {title} is no state dict: {', '.join(map(str, odd[:5])) or 'nothing in it'}")
+    # What torch counts but does not use, and the dots of DenseNet files older than torch 0.4.
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): _to_numpy(value)
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().float().numpy()
+    return np.asarray(value, "float32")
+
+
+def _choose_naming(model: keras.Model, state: Arrays) -> Naming:
+    """The naming under which the state dict holds most of the model's layers."""
+    names = block_names(model)
+    return max(NAMINGS, key=lambda naming: sum(f"{naming.rename(name)}.weight" in state for name in names.values()))
+
+
+def block_names(model: keras.Model) -> dict[str, str]:
+    """The names of the layers with weights, each block with its running number in the network behind it.
+
+    Some libraries number blocks through the network: "stage3_block1_conv" becomes "stage3_block1#5_conv" if five
+    blocks come before. Convolutions that stand in no block count as one each: "stage2_conv1" becomes "stage2#2_conv1".
+    """
+    numbers: dict[str, int] = {}
+    names = {}
+    for layer in weighted_layers(model):
+        found = re.match(r"stage\d+(?:_block\d+|(?=_(?:conv|bn)(\d+)))", layer.name)
+        if not found:
+            names[layer.name] = layer.name
+            continue
+        unit = found[0] + (found[1] or "")
+        number = numbers.setdefault(unit, len(numbers))
+        names[layer.name] = f"{found[0]}#{number}{layer.name[found.end() :]}"
+    return names
+
+
+def _collect(model: keras.Model, state: Arrays, naming: Naming, title: str) -> Arrays:
+    arrays: Arrays = {}
+    unused = {key for key in state if not naming.ignored(key, model)}
+    missing, epsilons = [], {}
+    flattened = _flattened_shapes(model)
+    names = block_names(model)
+    for layer in weighted_layers(model):
+        prefix = naming.rename(names[layer.name])
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if is_norm:
+            epsilons[layer.name] = naming.epsilon
+        for weight, key in (BATCH_NORM if is_norm else KERNEL_BIAS).items():
+            entry = f"{prefix}.{key}"
+            if entry in state:
+                unused.discard(entry)
+                array = state[entry]
+                arrays[f"{layer.name}/{weight}"] = (
+                    _layout(layer, array, flattened.get(layer.name)) if weight == "kernel" else array
+                )
+            elif any(own.name == weight for own in layer.weights):
+                missing.append(f"{entry} is missing (for {layer.name}/{weight})")
+    if missing or unused:
+        raise misfit(f"{title} (names of {naming.title})", model, missing + [f"{key} is left over" for key in unused])
+    absorb_biases(model, arrays)
+    absorb_epsilons(model, arrays, epsilons)
+    return arrays
+
+
+def _flattened_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """For each layer that reads a flattened map, possibly through dropout, the map's (height, width, channels)."""
+    flat: dict[str, tuple[int, ...]] = {}  # layers that put out a flattened map
+    readers = {}
+    for layer, before in walk(model):
+        if isinstance(layer, keras.layers.Flatten):
+            _, *sides = layer.input.shape
+            flat[layer.name] = tuple(sides) if layer.data_format == "channels_last" else (*sides[1:], sides[0])
+        elif before and before[0] in flat:
+            (flat if isinstance(layer, keras.layers.Dropout) else readers)[layer.name] = flat[before[0]]
+    return readers
+
+
+def _layout(layer: keras.layers.Layer, kernel: np.ndarray, flattened: tuple[int, ...] | None) -> np.ndarray:
+    """A kernel as Keras lays it out: channels last, outputs behind inputs; linear layers and 1x1 convolutions alike."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return kernel.transpose(2, 3, 0, 1) if kernel.ndim == 4 else kernel
+    if isinstance(layer, keras.layers.Dense):
+        if flattened and kernel.ndim == 2 and kernel.shape[1] == np.prod(flattened):
+            height, width, count = flattened
+            kernel = kernel.reshape(-1, count, height, width)
+        if kernel.ndim == 4:
+            return kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])
+        return kernel.T
+    if kernel.ndim == 2:
+        kernel = kernel[:, :, None, None]
+    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel

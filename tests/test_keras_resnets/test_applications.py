@@ -1,0 +1,144 @@
+"""Published Keras weights: every variant that has them equals keras.applications, given its file."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import UsageError, create_model, get_variant, list_models
+from keras_resnets.weights import applications
+from keras_resnets.weights.applications import PUBLISHED
+
+SIZES = {"vgg16": 224, "vgg19": 224}  # with their top; the others take any image that their strides allow
+
+
+def build_twin(name: str, **arguments) -> keras.Model:
+    """The network of keras.applications, every weight and statistic where a test can see it."""
+    published = PUBLISHED[name]
+    model = getattr(keras.applications, published.builder)(weights=None, **(published.arguments | arguments))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        value = np.array(keras.ops.convert_to_numpy(weight))
+        if weight.name == "moving_variance":
+            value = rng.uniform(0.5, 1.5, value.shape)
+        elif value.ndim == 1:
+            value = value + rng.normal(0, 0.1, value.shape)
+        else:  # variance 2 / fan-in, or a deep network forgets its image
+            depthwise = value.ndim == 4 and value.shape[-1] == 1
+            fan_in = np.prod(value.shape[:2] if depthwise else value.shape[:-1])
+            value = rng.normal(0, np.sqrt(2 / fan_in), value.shape)
+        weight.assign(value.astype("float32"))
+    return model
+
+
+def run(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def noise(size: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("float32")
+
+
+def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
+    """To 1e-4 of the largest output, and of the difference between two images to 1%."""
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    between_images = np.abs(expected[0] - expected[1]).max()
+    assert np.abs(found - expected).max() < 0.01 * between_images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_file_of_keras_applications_gives_the_same_network(name, tmp_path):
+    size = SIZES.get(name, 96)
+    shape = {"input_shape": (size, size, 3), "classifier_activation": None}
+    twin = build_twin(name, **shape)
+    path = tmp_path / ("twin.weights.h5" if list(PUBLISHED).index(name) % 2 else "twin.h5")
+    (twin.save_weights if path.name.endswith(".weights.h5") else twin.save)(path)
+    ours = create_model(name, weights=path, **shape)
+    assert_equal(run(ours, noise(size)), run(twin, noise(size)))
+    biases = [layer.name for layer in ours.layers if getattr(layer, "use_bias", False) and "bn" not in layer.name]
+    assert len(biases) < 20 or "vgg" in name or "mobilenetv3" in name, "biases in front of a BatchNorm are absorbed"
+    keras.backend.clear_session()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "resnet50v2", "densenet121", "mobilenetv2_x0_35", "vgg16"])
+def test_headless_file_of_keras_applications_gives_the_same_features(name, tmp_path):
+    twin = build_twin(name, include_top=False, input_shape=(64, 64, 3))
+    twin.save(tmp_path / "twin.h5")
+    ours = create_model(name, weights=tmp_path / "twin.h5", include_top=False, input_shape=(64, 64, 3))
+    assert_equal(run(ours, noise(64)), run(twin, noise(64)))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenetv1_x0_25", "densenet121"])
+def test_raw_pixels_are_normalised_as_the_weights_were_trained(name, tmp_path):
+    """One network a kind of normalisation; "caffe" swaps red and blue."""
+    twin = build_twin(name, include_top=False, input_shape=(64, 64, 3), pooling="avg")
+    twin.save(tmp_path / "twin.h5")
+    raw = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    expected = run(twin, keras.applications.imagenet_utils.preprocess_input(raw.copy(), mode=PUBLISHED[name].pixels))
+    ours = create_model(
+        name,
+        weights=tmp_path / "twin.h5",
+        include_top=False,
+        input_shape=(64, 64, 3),
+        pooling="avg",
+        include_preprocessing=True,
+    )
+    assert_equal(run(ours, raw), expected)
+
+
+def test_every_published_network_is_ours():
+    assert set(PUBLISHED) <= set(list_models())
+    for name, published in PUBLISHED.items():
+        assert hasattr(keras.applications, published.builder)
+        assert set(published.options) <= set(get_variant(name).options)
+
+
+def test_imagenet_asks_keras_applications_for_the_file(monkeypatch, tmp_path):
+    """The download itself is Keras's; here its answer is replaced by a file that lies there already."""
+    build_twin("mobilenetv1_x0_25", include_top=False).save(tmp_path / "twin.h5")
+    asked = []
+
+    def download(**arguments):
+        asked.append(arguments["weights"])
+        return keras.applications.MobileNet(**(arguments | {"weights": str(tmp_path / "twin.h5")}))
+
+    monkeypatch.setattr(applications, "_builder", lambda name: download)
+    model = create_model("mobilenetv1_x0_25", weights="imagenet", include_top=False, input_shape=(32, 32, 3))
+    assert asked == ["imagenet"]
+    assert np.isfinite(run(model, noise(32))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet20", {"weights": "imagenet"}, "Keras publishes none for resnet20; it does for resnet50"),
+        ("resnet50v2", {"weights": "imagenet", "form": "paper"}, "published weights need form='keras'"),
+        ("mobilenetv1_x0_25", {"weights": "imagenet", "padding": "symmetric"}, "need padding='same'"),
+        ("resnet50", {"weights": "imagenet", "pixel_stats": ([0], [1])}, "include_preprocessing=True instead"),
+        ("resnet50", {"weights": "imagenet", "classes": 7}, "classes"),
+        ("resnet50", {"weights": "nowhere.h5"}, "no file nowhere.h5"),
+    ],
+)
+def test_a_request_that_published_weights_cannot_meet_is_one_line(name, options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        create_model(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "other network", "empty"])
+def test_a_damaged_or_foreign_file_is_one_line(damage, tmp_path):
+    path = tmp_path / "twin.h5"
+    if damage == "other network":
+        build_twin("mobilenetv1_x0_5", include_top=False).save(path)
+    elif damage == "foreign":
+        with h5py.File(path, "w") as file:
+            file["something"] = np.zeros(3)
+    else:
+        build_twin("mobilenetv1_x0_25", include_top=False).save(path)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    with pytest.raises(UsageError, match=r"weights: .*twin\.h5") as caught:
+        create_model("mobilenetv1_x0_25", weights=path, include_top=False)
+    assert "\n" not in str(caught.value)
