@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench golden readme results clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,10 @@ pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax fo
 	done
 
 bench: $(VENV)/.installed-test ## Measure import and build time against keras and keras.applications
-	$(BIN)/python tests/benchmarks/import_and_build.py
+	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/import_and_build.py; done
+
+proof: $(VENV)/.installed-test ## Compare every network on all backends, its .keras file and its .tflite file: an hour
+	cd tests && ../$(BIN)/python -m proof
 
 golden: $(VENV)/.installed-test ## Write the golden figures and weight names anew
 	PYTHONPATH=tests $(BIN)/python -m golden.regenerate

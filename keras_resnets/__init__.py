@@ -110,14 +110,14 @@ from keras_resnets.families.resnext import (
 )
 from keras_resnets.families.senet import (
     SENet154,
-    SEResNeXt50_32x4d,
-    SEResNeXt101_32x4d,
     SEResNet18,
     SEResNet20,
     SEResNet34,
     SEResNet50,
     SEResNet101,
     SEResNet152,
+    SEResNeXt50_32x4d,
+    SEResNeXt101_32x4d,
 )
 from keras_resnets.families.shufflenet_v1 import (
     ShuffleNetV1_g1_x0_5,
@@ -173,6 +173,7 @@ from keras_resnets.families.wide import (
 from keras_resnets.families.xception import (
     Xception,
 )
+from keras_resnets.features import feature_extractor
 from keras_resnets.registry import create_model, get_variant, list_models
 from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, iter_layers, model_info
 from keras_resnets.variant import Error, Variant
@@ -318,6 +319,7 @@ __all__ = [
     "count_parameters",
     "create_model",
     "depth",
+    "feature_extractor",
     "get_variant",
     "iter_layers",
     "list_models",

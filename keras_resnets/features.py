@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -34,7 +35,7 @@ def feature_extractor(model: keras.Model, stages: Sequence[str] | None = None) -
         raise UsageError(f"{model.name} has no stage {', '.join(unknown)}; its stages are {', '.join(found)}")
     strides = layer_strides(model)
     outputs = {stage: model.get_layer(found[stage]).output for stage in wanted}
-    extractor = keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+    extractor = keras.Model(model.input, outputs, name=f"{model.name}_features")
     extractor.strides = {stage: strides[found[stage]] for stage in wanted}
     return extractor
 
@@ -53,7 +54,8 @@ def layer_strides(model: keras.Model) -> dict[str, int]:
     """Product of the strides on the way to each layer."""
     strides: dict[str, int] = {}
     for layer, before in walk(model):
-        own = getattr(layer, "strides", None) or getattr(layer, "stride", 1)
-        own = own[0] if isinstance(own, tuple | list) else own
-        strides[layer.name] = max((strides[name] for name in before), default=1) * own
+        own: Any = getattr(layer, "strides", None) or getattr(layer, "stride", 1)  # the layer of shortcut A has one
+        strides[layer.name] = max((strides[name] for name in before), default=1) * (
+            own[0] if isinstance(own, tuple | list) else own
+        )
     return strides

@@ -28,6 +28,7 @@ class ModelInfo:
         macs: Multiply-accumulates of all convolutions and dense layers for one image.
         depth: Number of layers as the paper counts them.
         error: The published error rate, where there is one.
+        published_weights: Whether `weights="imagenet"` loads the weights that Keras publishes.
         options: Fields of the spec that a call may set.
     """
 
@@ -41,6 +42,7 @@ class ModelInfo:
     macs: int
     depth: int
     error: Error | None
+    published_weights: bool
     options: tuple[str, ...]
 
 
@@ -63,6 +65,7 @@ def model_info(name: str) -> ModelInfo:
         macs=count_macs(model),
         depth=variant.spec.depth(depth(model)),
         error=variant.error,
+        published_weights=variant.has_published_weights,
         options=variant.options,
     )
 

@@ -70,6 +70,11 @@ class Spec(ABC):
         """Share of the pooled features that training drops in front of the classifier."""
         return 0.0
 
+    @property
+    def has_auxiliary_heads(self) -> bool:
+        """Whether more classifiers than one come out, in a dict."""
+        return False
+
     @abstractmethod
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         """Builds the body on the feature map `x`; yields (name, output) of the stem and of each stage.
@@ -161,6 +166,11 @@ class Variant:
         return self.python_name.lower()
 
     @property
+    def has_published_weights(self) -> bool:
+        """Whether Keras publishes weights, which `weights="imagenet"` loads."""
+        return self.name in applications.PUBLISHED
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Names of the fields of the spec that a call may set."""
         return tuple(f.name for f in dataclasses.fields(self.spec) if f.name not in self.fixed)
@@ -216,13 +226,15 @@ class Variant:
 
         def build(published: applications.Published | None) -> keras.Model:
             if published:
-                published.check(options, pixel_stats)
+                published.check(self.spec, options, pixel_stats)
             spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
             stats = pixel_stats
             if include_preprocessing and stats is None:
                 stats = published.pixel_stats if published else (self.data.mean, self.data.std)
             inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
             x = inputs if stats is None else layers.normalize(inputs, *stats)
+            if spec.has_auxiliary_heads and not include_top:
+                raise UsageError("auxiliary=True adds classifiers: it needs include_top=True")
             features = dict(spec.stages(x))
             if include_top:
                 x = spec.head(features, classes, classifier_activation)
@@ -236,7 +248,7 @@ class Variant:
         if weights is not None and not published and not own.has_layers_of(model, Path(weights)):
             published = applications.PUBLISHED.get(self.name)  # the file may be of keras.applications' network
             model = build(published)
-        if published:
+        if weights is not None and published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
         elif weights is not None:
             own.load(model, Path(weights))
@@ -252,8 +264,7 @@ class Variant:
             What the network with the weights that Keras publishes takes; where it publishes none, the pixels
             normalised by mean and standard deviation of the data set. An array of the same shape, float32.
         """
-        published = applications.PUBLISHED.get(self.name)
-        if published:
+        if published := applications.PUBLISHED.get(self.name):
             return keras.applications.imagenet_utils.preprocess_input(images, mode=published.pixels)
         shape = (-1,) if layers.channel_axis() == -1 else (-1, 1, 1)
         mean, std = (keras.ops.reshape(keras.ops.array(values), shape) for values in (self.data.mean, self.data.std))
@@ -297,16 +308,16 @@ class Variant:
         least = (spec or self.spec).min_size
         last = layers.channel_axis() == -1
         if shape is None:
-            *sides, count = self.data.input_shape
-            shape = (*sides, count) if last else (count, *sides)
+            height, width, count = self.data.input_shape
+            shape = (height, width, count) if last else (count, height, width)
         if len(shape) != 3 or any(side is not None and side < 1 for side in shape):
             raise UsageError(f"input_shape={tuple(shape)}: give three positive numbers, (height, width, channels)")
-        height, width, count = shape if last else (*shape[1:], shape[0])
-        if count is None:
+        *sides, channels = shape if last else (*shape[1:], shape[0])
+        if channels is None:
             raise UsageError(f"input_shape={tuple(shape)}: the number of channels must be known")
-        if any(side is not None and side < least for side in (height, width)):
+        if any(side is not None and side < least for side in sides):
             raise UsageError(
                 f"{self.name} divides the image by {(spec or self.spec).stride} and needs at least {least}x{least} "
-                f"pixels, got {height}x{width}; use larger images or a CIFAR-sized model"
+                f"pixels, got {sides[0]}x{sides[1]}; use larger images or a CIFAR-sized model"
             )
         return tuple(shape)

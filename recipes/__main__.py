@@ -156,7 +156,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class List:
-    """List the networks that can be built."""
+    """List the networks that can be built: name, published error, paper."""
 
     pattern: Annotated[Positional[str], arg(metavar="PATTERN")] = "*"
     """Shell pattern, such as 'resnet*'."""
@@ -168,7 +168,9 @@ class List:
         if not names:
             raise UsageError(f"no model matches {self.pattern!r}; `keras-resnets list` shows all of them")
         for name in names:
-            print(f"{name:<26} {get_variant(name).reference}")
+            variant = get_variant(name)
+            error = f"{variant.error.percent:5.2f}%" if variant.error else "     -"
+            print(f"{name:<26} {error}  {variant.reference}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,11 @@ class Info:
             "classes": f"{info.classes}",
             "parameters": f"{info.parameters:,} trainable ({info.total_parameters:,} with BatchNorm statistics)",
             "MACs": f"{info.macs:,} for one image",
-            "depth": f"{info.depth} weighted layers on the longest path",
+            "depth": f"{info.depth} layers, as the paper counts them",
+            "error": f"{info.error.percent}% ({info.error.source})" if info.error else "none published",
+            "weights": "weights='imagenet' loads those that Keras publishes"
+            if info.published_weights
+            else "none published",
             "options": ", ".join(info.options),
         }
         for key, value in lines.items():

@@ -4,16 +4,20 @@ A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->` and comes fr
 or a result file, never from a hand.
 """
 
+import importlib
 import json
+import pkgutil
 import re
+import statistics
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from golden.regenerate import read_figures
 
 from export.bench import Row
 from export.report import draw_accuracy_latency, markdown_table
-from keras_resnets import get_variant, list_models
+from keras_resnets import Variant, families
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -24,16 +28,37 @@ BENCHMARK = ROOT / "tests" / "benchmarks" / "results.json"
 
 
 def models() -> str:
-    lines = ["| model | input | parameters | MACs | depth | source |", "| :-- | :-: | --: | --: | --: | :-- |"]
+    """One folded table a family; `*` marks published Keras weights."""
+    modules = (
+        importlib.import_module(f"{families.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(families.__path__)
+    )
+    return "\n\n".join(filter(None, map(family_table, modules)))
+
+
+def family_table(module: ModuleType) -> str:
+    """The networks of one file of `keras_resnets/families` under its first line; nothing if it has none."""
     figures = read_figures()
-    for name in list_models():
-        variant, cost = get_variant(name), figures[name]
-        size = "x".join(map(str, variant.input_shape))
+    variants = [value for value in vars(module).values() if isinstance(value, Variant)]
+    if not variants:
+        return ""
+    names = ", ".join(variant.python_name for variant in variants)
+    lines = [
+        "<details>",
+        f"<summary>{module.__doc__.splitlines()[0]}<br>{names}</summary>",
+        "",
+        "| model | input | parameters | MACs | depth | error | source |",
+        "| :-- | :-: | --: | --: | --: | --: | :-- |",
+    ]
+    for variant in variants:
+        cost, size = figures[variant.name], "x".join(map(str, variant.data.input_shape))
+        mark = "*" if variant.has_published_weights else ""
+        error = f"{variant.error.percent:.2f}%" if variant.error else ""
         lines.append(
-            f"| `{variant.python_name}` | {size} | {cost['parameters']:,} | {cost['macs'] / 1e6:,.2f} M | "
-            f"{cost['depth']} | {variant.reference} |"
+            f"| `{variant.python_name}`{mark} | {size} | {cost['parameters']:,} | {cost['macs'] / 1e6:,.2f} M | "
+            f"{cost['depth']} | {error} | {variant.reference} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "</details>"])
 
 
 def rows() -> list[Row]:
@@ -57,13 +82,21 @@ def quickstart() -> str:
 
 def cost() -> str:
     results = json.loads(BENCHMARK.read_text())
-    imported, built, environment = results["import"], results["build"], results["environment"]
-    return (
-        f"`import keras_resnets` adds {imported['added_ms']:.1f} ms to `import keras` ({imported['ratio']:.3f} times "
-        f"its time), and `ResNet50()` builds in {built['ratio']:.2f} times the time of "
-        f"`keras.applications.ResNet50(weights=None)` (`make bench`: medians, side by side, "
-        f"{environment['processor']}, Keras {environment['keras']} on {environment['backend']})."
+    lines = [
+        "| backend | import, times that of keras | build, times that of keras.applications: median | least | most |",
+        "| :-- | --: | --: | --: | --: |",
+    ]
+    for backend, result in results.items():
+        ratios = {name: built["ratio"] for name, built in result["build"].items()}
+        ends = (f"{ratios[name]:.2f} ({name})" for name in (min(ratios, key=ratios.get), max(ratios, key=ratios.get)))
+        imported, middle = result["import"]["ratio"], statistics.median(ratios.values())
+        lines.append(f"| {backend} | {imported:.3f} | {middle:.2f} | {' | '.join(ends)} |")
+    environment = next(iter(results.values()))["environment"]
+    note = (
+        f"`make bench`: medians, side by side, for the {len(ratios)} networks that both packages have; "
+        f"{environment['processor']}, {environment['cores']} cores, Keras {environment['keras']}."
     )
+    return "\n".join(lines) + f"\n\n{note}"
 
 
 def render(text: str) -> str:

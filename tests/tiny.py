@@ -24,6 +24,11 @@ def build_tiny(key: str, **options) -> keras.Model:
     return create_model(case.name, **(defaults | case.options | options))
 
 
+def run(model: keras.Model, images: np.ndarray, training: bool = False) -> np.ndarray:
+    """The output, layer by layer: for one call that is faster than to compile the network first."""
+    return keras.ops.convert_to_numpy(model(images, training=training))
+
+
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     """Gives every weight, BatchNorm statistics too, a value that a test can see."""
     rng = np.random.default_rng(seed)

@@ -202,20 +202,22 @@ class GoogLeNetSpec(InceptionSpec):
         blocks: Rows of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
         auxiliary: Whether two more classifiers read the blocks 4a and 4d. The outputs are then
             {"main": ..., "aux1": ..., "aux2": ...}; the paper adds 0.3 of each auxiliary loss to the main one.
+        dropout: Share of the pooled features dropped in front of the main classifier; 0.2 in torchvision.
         form: "paper"; "torchvision": always with BatchNorm, without local response normalisation, 3x3 in place of
-            5x5 convolutions, 2x2 in place of the last 3x3 max-pool, dropout 0.2 instead of 0.4. The auxiliary
-            classifiers average as in the paper.
+            5x5 convolutions, 2x2 in place of the last 3x3 max-pool. The auxiliary classifiers average as in the paper.
 
     References: Szegedy et al. 2015, arXiv:1409.4842, Fig. 2b, Table 1 and section 5.
     """
 
     norm: Norm = "none"
     auxiliary: bool = False
+    dropout: float = 0.4
     form: Form = "paper"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_choice("form", Form)
+        self._check_share("dropout")
         if self.form == "torchvision" and self.norm not in ("none", "batch"):
             raise UsageError("form='torchvision' is a net with BatchNorm; leave norm alone")
         if self.auxiliary and (len(self.blocks) < 2 or len(self.blocks[1]) < 4):
@@ -228,12 +230,16 @@ class GoogLeNetSpec(InceptionSpec):
         return super().style
 
     @property
+    def has_auxiliary_heads(self) -> bool:
+        return self.auxiliary
+
+    @property
     def min_size(self) -> int:
         return 80 if self.auxiliary else self.stride  # an auxiliary classifier averages 5x5 positions of stage 2
 
     @property
     def head_dropout(self) -> float:
-        return 0.2 if self.form == "torchvision" else 0.4
+        return self.dropout
 
     def stem(self, conv1: int, reduce: int, conv2: int) -> Steps:
         first: Steps = [Conv(conv1, 7, 2), Pool("max", stride=2, padding="ceil")]

@@ -50,7 +50,7 @@ def separable(x: Any, filters: int, *, name: str, stride: int, style: ConvStyle)
 
 
 def _imagenet(suffix: str, alpha: float, percent: float) -> Variant:
-    error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Tables 6 and 7")
+    error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Table 6")
     return register(
         Variant(f"MobileNetV1_{suffix}", MobileNetV1Spec(alpha=alpha), f"{_PAPER}, Tables 1 and 6", error=error)
     )

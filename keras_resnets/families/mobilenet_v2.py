@@ -50,8 +50,7 @@ class MobileNetV2Spec(MobileNetSpec):
 
 def _imagenet(suffix: str, alpha: float, percent: float | None = None) -> Variant:
     error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Table 4") if percent else None
-    reference = f"{_PAPER}, Table 2" if alpha == 1 else f"{_PAPER}, Table 2 and Fig. 5"
-    return register(Variant(f"MobileNetV2_{suffix}", MobileNetV2Spec(alpha=alpha), reference, error=error))
+    return register(Variant(f"MobileNetV2_{suffix}", MobileNetV2Spec(alpha=alpha), f"{_PAPER}, Table 2", error=error))
 
 
 def _cifar(suffix: str, alpha: float) -> Variant:

@@ -235,7 +235,12 @@ def preact_block(spec: ResNetSpec, x: Any, place: Place) -> Any:
     y = ready
     steps = convolutions(spec, place)
     for number, (filters, kernel, stride, groups) in enumerate(steps, 1):
-        arguments = {"stride": stride, "groups": groups, "style": spec.style, "name": f"{place.name}_conv{number}"}
+        arguments: dict[str, Any] = {
+            "stride": stride,
+            "groups": groups,
+            "style": spec.style,
+            "name": f"{place.name}_conv{number}",
+        }
         if number < len(steps):
             y = conv_bn(y, filters, kernel, **arguments)
         else:

@@ -12,8 +12,9 @@ RATIO = 16  # reduction ratio r, section 3.2 and Table 10
 
 
 def _imagenet(name: str, spec: ResNetSpec, table: str, percent: float | None = None) -> Variant:
-    error = Error(percent, "ImageNet top-1, one 224x224 crop, the authors' github.com/hujie-frank/SENet, Table 1")
-    return register(Variant(name, spec, f"{_PAPER}, {table}", IMAGENET, error if percent else None))
+    source = "ImageNet top-1, one 224x224 crop, the authors' github.com/hujie-frank/SENet, Table 1"
+    error = Error(percent, source) if percent else None
+    return register(Variant(name, spec, f"{_PAPER}, {table}", IMAGENET, error))
 
 
 def _residual(name: str, block: str, depths: tuple[int, ...], percent: float | None = None) -> Variant:

@@ -15,7 +15,18 @@ import numpy as np
 
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.weights import own
-from keras_resnets.weights.naming import Rename, by_rules
+from keras_resnets.weights.keras_names import (
+    DENSENET,
+    INCEPTION_V3,
+    MOBILENET_V1,
+    MOBILENET_V2,
+    RESNET,
+    RESNET_V2,
+    VGG,
+    XCEPTION,
+    mobilenet_v3,
+)
+from keras_resnets.weights.naming import Rename
 from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, misfit, weighted_layers
 
 Pixels = Literal["caffe", "tf", "torch"]
@@ -26,6 +37,9 @@ PIXEL_STATS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
+
+# Options that leave the trained network as it is.
+TRAINING_ONLY = ("drop_path", "dropout", "zero_init_residual")
 
 
 @dataclass(frozen=True)
@@ -51,15 +65,21 @@ class Published:
         """Mean and standard deviation of each channel, RGB."""
         return PIXEL_STATS[self.pixels]
 
-    def check(self, options: Mapping[str, Any], pixel_stats: Any) -> None:
+    def check(self, spec: Any, options: Mapping[str, Any], pixel_stats: Any) -> None:
         """Finds what would make our network another than the published one.
+
+        Args:
+            spec: The spec of our network before options.
+            options: Options that the caller changes.
+            pixel_stats: Normalisation that the caller gives.
 
         Raises:
             UsageError: If an option or the normalisation contradicts the published weights.
         """
-        for key, value in self.options.items():
-            if options.get(key, value) != value:
-                raise UsageError(f"weights: the published weights need {key}={value!r}, not {options[key]!r}")
+        for key in options.keys() - set(TRAINING_ONLY):
+            needed = self.options.get(key, getattr(spec, key))
+            if options[key] != needed:
+                raise UsageError(f"weights: the published weights need {key}={needed!r}, not {options[key]!r}")
         if pixel_stats is not None:
             raise UsageError(
                 "weights: the published weights have their own normalisation; "
@@ -200,158 +220,36 @@ def find(name: str, weights: str | Path | None) -> Published | None:
     return PUBLISHED[name]
 
 
-_HEAD = ("head_dense", "predictions")
-_CONV_STAGE = r"stage(?P<stage>\d+)_block(?P<block>\d+)"
-
-
-def _block(found: re.Match[str]) -> str:
-    return f"conv{int(found['stage']) + 1}_block{found['block']}"
-
-
-_RESNET = by_rules(
-    _HEAD,
-    (r"stem_(conv|bn)", r"conv1_\1"),
-    (rf"{_CONV_STAGE}_proj_(?P<kind>conv|bn)", lambda m: f"{_block(m)}_0_{m['kind']}"),
-    (rf"{_CONV_STAGE}_(?P<kind>conv|bn)(?P<place>\d)", lambda m: f"{_block(m)}_{m['place']}_{m['kind']}"),
-)
-_RESNET_V2 = by_rules(
-    ("head_bn", "post_bn"),
-    (rf"{_CONV_STAGE}_preact_bn", lambda m: f"{_block(m)}_preact_bn"),
-    (r"(.*)", lambda m: _RESNET(m[1])),
-)
-_DENSENET = by_rules(
-    _HEAD,
-    ("head_bn", "bn"),
-    (r"stem_(conv|bn)", r"conv1_\1"),
-    (r"stage(\d+)_transition_preact_bn", r"pool\1_bn"),
-    (r"stage(\d+)_transition_conv", r"pool\1_conv"),
-    (rf"{_CONV_STAGE}_preact_bn", lambda m: f"{_block(m)}_0_bn"),
-    (rf"{_CONV_STAGE}_(?P<kind>conv|bn)(?P<place>\d)", lambda m: f"{_block(m)}_{m['place']}_{m['kind']}"),
-)
-
-# Convolutions in the branches of each block of Inception v3, by stage: Keras numbers them through in this order.
-_V3_STEM = 5
-_V3_BRANCHES = (((1, 2, 3, 1),) * 3, ((1, 3), *((1, 3, 5, 1),) * 4), ((2, 4), *((1, 3, 4, 1),) * 2))
-
-
-def _v3_place(found: re.Match[str]) -> str:
-    stage, block, branch = (int(found[part]) - 1 for part in ("stage", "block", "branch"))
-    before = [*sum(_V3_BRANCHES[:stage], ()), *_V3_BRANCHES[stage][:block], _V3_BRANCHES[stage][block][:branch]]
-    return _v3_layer(found["kind"], _V3_STEM + sum(map(sum, before)) + int(found["place"] or 1))
-
-
-def _v3_layer(kind: str, place: int) -> str:
-    return f"{'conv2d' if kind == 'conv' else 'batch_normalization'}_{place - 1}"
-
-
-_INCEPTION_V3 = by_rules(
-    _HEAD,
-    (r"stem_(conv|bn)(\d)", lambda m: _v3_layer(m[1], int(m[2]))),
-    (rf"{_CONV_STAGE}_b(?P<branch>\d)_(?P<kind>conv|bn)(?P<place>\d?)", _v3_place),
-)
-
-_XCEPTION_BEFORE = (1, 2, 3, 12)  # blocks in front of each stage; Keras counts the stem as one
-
-
-def _xception_block(found: re.Match[str]) -> str:
-    block = _XCEPTION_BEFORE[int(found["stage"]) - 1] + int(found["block"])
-    return f"block{block}_sepconv{found['place']}{'_bn' if found['kind'] == 'bn' else ''}"
-
-
-_XCEPTION = by_rules(
-    _HEAD,
-    (r"stem_conv(\d)", r"block1_conv\1"),
-    (r"stem_bn(\d)", r"block1_conv\1_bn"),
-    (rf"{_CONV_STAGE}_(?:depth|point)wise_(?P<kind>conv|bn)(?P<place>\d)", _xception_block),
-    (rf"{_CONV_STAGE}_proj_conv", lambda m: f"conv2d_{int(m['stage']) - 1}"),
-    (rf"{_CONV_STAGE}_proj_bn", lambda m: f"batch_normalization_{int(m['stage']) - 1}"),
-)
-
-
-def _number(found: re.Match[str], depths: tuple[int, ...]) -> int:
-    """Running number, from 0, of a block in a network whose stages have so many blocks."""
-    return sum(depths[: int(found["stage"]) - 1]) + int(found["block"]) - 1
-
-
-def _mobilenet_v1(found: re.Match[str]) -> str:
-    part = {"depthwise": "dw", "pointwise": "pw"}[found["part"]]
-    return f"conv_{part}_{_number(found, (1, 2, 2, 6, 2)) + 1}{'_bn' if found['kind'] == 'bn' else ''}"
-
-
-def _mobilenet_v2(found: re.Match[str]) -> str:
-    number = _number(found, (1, 2, 3, 4, 3, 3, 1))
-    prefix = f"block_{number}" if number else "expanded_conv"
-    return f"{prefix}_{found['part']}{'_BN' if found['kind'] == 'bn' else ''}"
-
-
-def _mobilenet_v3(depths: tuple[int, ...]) -> Rename:
-    def prefix(found: re.Match[str]) -> str:
-        number = _number(found, depths)
-        return f"expanded_conv_{number}" if number else "expanded_conv"
-
-    return by_rules(
-        ("stem_conv", "conv"),
-        ("stem_bn", "conv_bn"),
-        (rf"{_CONV_STAGE}_se_conv1", lambda m: f"{prefix(m)}_squeeze_excite_conv"),
-        (rf"{_CONV_STAGE}_se_conv2", lambda m: f"{prefix(m)}_squeeze_excite_conv_1"),
-        (rf"{_CONV_STAGE}_(?P<part>\w+)_conv", lambda m: f"{prefix(m)}_{m['part']}"),
-        (rf"{_CONV_STAGE}_(?P<part>\w+)_bn", lambda m: f"{prefix(m)}_{m['part']}_bn"),
-        ("head_conv", "conv_1"),
-        ("head_bn", "conv_1_bn"),
-        ("head_expand_dense", "conv_2"),
-        ("head_dense", "logits"),
-    )
-
-
-_MOBILENET_V1 = by_rules(
-    ("stem_conv", "conv1"),
-    ("stem_bn", "conv1_bn"),
-    (rf"{_CONV_STAGE}_(?P<part>depthwise|pointwise)_(?P<kind>conv|bn)", _mobilenet_v1),
-    ("head_dense", "conv_preds"),
-)
-_MOBILENET_V2 = by_rules(
-    ("stem_conv", "Conv1"),
-    ("stem_bn", "bn_Conv1"),
-    (rf"{_CONV_STAGE}_(?P<part>\w+)_(?P<kind>conv|bn)", _mobilenet_v2),
-    ("head_conv", "Conv_1"),
-    ("head_bn", "Conv_1_bn"),
-    _HEAD,
-)
 _SAME = {"padding": "same"}
-_VGG = by_rules(
-    _HEAD,
-    (r"head_dense(\d)", r"fc\1"),
-    (r"stage(\d)_conv(\d)", r"block\1_conv\2"),
-)
 
 PUBLISHED: dict[str, Published] = {
-    "vgg16": Published("VGG16", "caffe", _VGG),
-    "vgg19": Published("VGG19", "caffe", _VGG),
-    "resnet50": Published("ResNet50", "caffe", _RESNET),
-    "resnet101": Published("ResNet101", "caffe", _RESNET),
-    "resnet152": Published("ResNet152", "caffe", _RESNET),
-    "resnet50v2": Published("ResNet50V2", "tf", _RESNET_V2, {"form": "keras"}),
-    "resnet101v2": Published("ResNet101V2", "tf", _RESNET_V2, {"form": "keras"}),
-    "resnet152v2": Published("ResNet152V2", "tf", _RESNET_V2, {"form": "keras"}),
-    "densenet121": Published("DenseNet121", "torch", _DENSENET),
-    "densenet169": Published("DenseNet169", "torch", _DENSENET),
-    "densenet201": Published("DenseNet201", "torch", _DENSENET),
-    "inceptionv3": Published("InceptionV3", "tf", _INCEPTION_V3),
-    "xception": Published("Xception", "tf", _XCEPTION),
-    "mobilenetv1_x0_25": Published("MobileNet", "tf", _MOBILENET_V1, _SAME, {"alpha": 0.25}),
-    "mobilenetv1_x0_5": Published("MobileNet", "tf", _MOBILENET_V1, _SAME, {"alpha": 0.5}),
-    "mobilenetv1_x0_75": Published("MobileNet", "tf", _MOBILENET_V1, _SAME, {"alpha": 0.75}),
-    "mobilenetv1_x1_0": Published("MobileNet", "tf", _MOBILENET_V1, _SAME, {"alpha": 1.0}),
-    "mobilenetv2_x0_35": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 0.35}),
-    "mobilenetv2_x0_5": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 0.5}),
-    "mobilenetv2_x0_75": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 0.75}),
-    "mobilenetv2_x1_0": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 1.0}),
-    "mobilenetv2_x1_3": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 1.3}),
-    "mobilenetv2_x1_4": Published("MobileNetV2", "tf", _MOBILENET_V2, _SAME, {"alpha": 1.4}),
+    "vgg16": Published("VGG16", "caffe", VGG),
+    "vgg19": Published("VGG19", "caffe", VGG),
+    "resnet50": Published("ResNet50", "caffe", RESNET),
+    "resnet101": Published("ResNet101", "caffe", RESNET),
+    "resnet152": Published("ResNet152", "caffe", RESNET),
+    "resnet50v2": Published("ResNet50V2", "tf", RESNET_V2, {"form": "keras"}),
+    "resnet101v2": Published("ResNet101V2", "tf", RESNET_V2, {"form": "keras"}),
+    "resnet152v2": Published("ResNet152V2", "tf", RESNET_V2, {"form": "keras"}),
+    "densenet121": Published("DenseNet121", "torch", DENSENET),
+    "densenet169": Published("DenseNet169", "torch", DENSENET),
+    "densenet201": Published("DenseNet201", "torch", DENSENET),
+    "inceptionv3": Published("InceptionV3", "tf", INCEPTION_V3),
+    "xception": Published("Xception", "tf", XCEPTION),
+    "mobilenetv1_x0_25": Published("MobileNet", "tf", MOBILENET_V1, _SAME, {"alpha": 0.25}),
+    "mobilenetv1_x0_5": Published("MobileNet", "tf", MOBILENET_V1, _SAME, {"alpha": 0.5}),
+    "mobilenetv1_x0_75": Published("MobileNet", "tf", MOBILENET_V1, _SAME, {"alpha": 0.75}),
+    "mobilenetv1_x1_0": Published("MobileNet", "tf", MOBILENET_V1, _SAME, {"alpha": 1.0}),
+    "mobilenetv2_x0_35": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 0.35}),
+    "mobilenetv2_x0_5": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 0.5}),
+    "mobilenetv2_x0_75": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 0.75}),
+    "mobilenetv2_x1_0": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 1.0}),
+    "mobilenetv2_x1_3": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 1.3}),
+    "mobilenetv2_x1_4": Published("MobileNetV2", "tf", MOBILENET_V2, _SAME, {"alpha": 1.4}),
     "mobilenetv3small": Published(
-        "MobileNetV3Small", "tf", _mobilenet_v3((1, 2, 3, 2, 3)), _SAME, {"include_preprocessing": False}
+        "MobileNetV3Small", "tf", mobilenet_v3((1, 2, 3, 2, 3)), _SAME, {"include_preprocessing": False}
     ),
     "mobilenetv3large": Published(
-        "MobileNetV3Large", "tf", _mobilenet_v3((1, 2, 3, 4, 2, 3)), _SAME, {"include_preprocessing": False}
+        "MobileNetV3Large", "tf", mobilenet_v3((1, 2, 3, 4, 2, 3)), _SAME, {"include_preprocessing": False}
     ),
 }

@@ -12,7 +12,7 @@ from keras_resnets.errors import UsageError, first_line
 from keras_resnets.graph import walk
 from keras_resnets.weights.own import check_exists
 from keras_resnets.weights.torch_names import NAMINGS, Naming
-from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, misfit, weighted_layers
+from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, weighted_layers
 
 # The weights of a torch layer, by the names that they have in the Keras layer of the same kind.
 BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -42,18 +42,24 @@ def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), title)
     naming = _choose_naming(model, state)
     naming.check(model)
-    assign(model, _collect(model, state, naming, title), title)
+    entries = _entries(model, naming)
+    arrays = _collect(model, {key: state[key] for key in state if not naming.ignored(key, model)}, entries)
+    absorb_biases(model, arrays)
+    absorb_epsilons(model, arrays, {layer.name: naming.epsilon for layer in weighted_layers(model) if _is_norm(layer)})
+    assign(model, arrays, f"{title} (names of {naming.title})", entries)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     check_exists(path)
     if path.suffix == ".safetensors":
-        import safetensors
-        from safetensors.numpy import load_file
-
+        try:
+            from safetensors import SafetensorError
+            from safetensors.numpy import load_file
+        except ImportError as error:
+            raise UsageError(f"weights: to read {path}, install safetensors (pip install safetensors)") from error
         try:
             return load_file(path)
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, TypeError, ValueError) as error:  # TypeError: a dtype that numpy lacks
             raise UsageError(f"weights: {path} is no readable .safetensors file: {first_line(error)}") from error
     if path.suffix not in (".pth", ".pt", ".th"):
         raise UsageError(f"weights: {path} is none of .pth, .pt, .th and .safetensors")
@@ -64,7 +70,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what pickle, zipfile and its own reader raise
-        raise UsageError(f"weights: {path} is no file of tensors that torch reads: {first_line(error)}") from error
+        raise UsageError(
+            f"weights: {path} is damaged, or holds more than tensors, which could run code and is refused; "
+            f"save the network's state_dict() again"
+        ) from error
     if not isinstance(content, Mapping):
         raise UsageError(f"weights: {path} holds a {type(content).__name__}, not a state dict")
     return content
@@ -74,12 +83,12 @@ def _unwrap(state: Mapping[str, Any], title: str) -> Arrays:
     for key in WRAPPERS:
         if isinstance(state.get(key), Mapping):
             state = state[key]
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    odd = [key for key, value in state.items() if not hasattr(value, "shape")]
+    odd = [key for key, value in state.items() if not isinstance(key, str) or not hasattr(value, "shape")]
     if odd or not state:
         raise UsageError(f"weights: {title} is no state dict: {', '.join(map(str, odd[:5])) or 'nothing in it'}")
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
     # What torch counts but does not use, and the dots of DenseNet files older than torch 0.4.
     return {
         re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): _to_numpy(value)
@@ -119,38 +128,36 @@ def block_names(model: keras.Model) -> dict[str, str]:
     return names
 
 
-def _collect(model: keras.Model, state: Arrays, naming: Naming, title: str) -> Arrays:
-    arrays: Arrays = {}
-    unused = {key for key in state if not naming.ignored(key, model)}
-    missing, epsilons = [], {}
-    flattened = _flattened_shapes(model)
+def _is_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _entries(model: keras.Model, naming: Naming) -> dict[str, str]:
+    """The entry of every weight that our layers can have: "stem_conv/kernel" -> "conv1.weight"."""
     names = block_names(model)
+    return {
+        f"{layer.name}/{weight}": f"{naming.rename(names[layer.name])}.{key}"
+        for layer in weighted_layers(model)
+        for weight, key in (BATCH_NORM if _is_norm(layer) else KERNEL_BIAS).items()
+    }
+
+
+def _collect(model: keras.Model, state: Arrays, entries: Mapping[str, str]) -> Arrays:
+    """The state dict under the names of our weights, in Keras's layout; entries of no weight keep their names."""
+    unused = state.keys() - set(entries.values())
+    arrays = {key: state[entry] for key, entry in entries.items() if entry in state}
+    flattened = _flattened_shapes(model)
     for layer in weighted_layers(model):
-        prefix = naming.rename(names[layer.name])
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if is_norm:
-            epsilons[layer.name] = naming.epsilon
-        for weight, key in (BATCH_NORM if is_norm else KERNEL_BIAS).items():
-            entry = f"{prefix}.{key}"
-            if entry in state:
-                unused.discard(entry)
-                array = state[entry]
-                arrays[f"{layer.name}/{weight}"] = (
-                    _layout(layer, array, flattened.get(layer.name)) if weight == "kernel" else array
-                )
-            elif any(own.name == weight for own in layer.weights):
-                missing.append(f"{entry} is missing (for {layer.name}/{weight})")
-    if missing or unused:
-        raise misfit(f"{title} (names of {naming.title})", model, missing + [f"{key} is left over" for key in unused])
-    absorb_biases(model, arrays)
-    absorb_epsilons(model, arrays, epsilons)
-    return arrays
+        key = f"{layer.name}/kernel"
+        if key in arrays:
+            arrays[key] = _layout(layer, arrays[key], flattened.get(layer.name))
+    return arrays | {entry: state[entry] for entry in unused}
 
 
 def _flattened_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """For each layer that reads a flattened map, possibly through dropout, the map's (height, width, channels)."""
     flat: dict[str, tuple[int, ...]] = {}  # layers that put out a flattened map
-    readers = {}
+    readers: dict[str, tuple[int, ...]] = {}
     for layer, before in walk(model):
         if isinstance(layer, keras.layers.Flatten):
             _, *sides = layer.input.shape

@@ -9,30 +9,33 @@ import numpy as np
 from keras_resnets.errors import UsageError
 
 Arrays = dict[str, np.ndarray]  # "layer/weight" -> array in Keras's layout, such as "stem_conv/kernel"
-SHOWN = 30
 
 
-def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def assign(
+    model: keras.Model, arrays: Mapping[str, np.ndarray], source: str, entries: Mapping[str, str] | None = None
+) -> None:
     """Gives every weight of the model the array of its name.
 
     Args:
         model: The model.
         arrays: Arrays by "layer/weight".
         source: What they come from, for the error.
+        entries: What "layer/weight" is called there, for the error.
 
     Raises:
         UsageError: If an array is missing, left over, of another shape or not finite; it lists all of them, and the
             model stays as it was.
     """
     weights = dict(_named_weights(model))
-    faults = [f"{key} is missing" for key in weights if key not in arrays]
-    faults += [f"{key} is left over" for key in arrays if key not in weights]
+    known = {key: f"{entry} ({key})" for key, entry in (entries or {}).items()}
+    faults = [f"{known.get(key, key)} is missing" for key in weights if key not in arrays]
+    faults += [f"{known.get(key, key)} is left over" for key in arrays if key not in weights]
     for key in weights.keys() & arrays.keys():
         expected, found = tuple(weights[key].shape), arrays[key].shape
         if expected != found:
-            faults.append(f"{key} has shape {found} instead of {expected}")
+            faults.append(f"{known.get(key, key)} has shape {found} instead of {expected}")
         elif not np.isfinite(arrays[key]).all():
-            faults.append(f"{key} holds values that are not finite")
+            faults.append(f"{known.get(key, key)} holds values that are not finite")
     if faults:
         raise misfit(source, model, faults)
     for key, weight in weights.items():
@@ -68,7 +71,7 @@ def absorb_biases(model: keras.Model, arrays: Arrays) -> None:
     own = {f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights}
     for key in [key for key in arrays if key.endswith("/bias") and key not in own]:
         mean = f"{norm_behind(key.removesuffix('/bias'))}/moving_mean"
-        if mean in arrays:
+        if mean in arrays and arrays[mean].shape == arrays[key].shape:
             arrays[mean] = arrays[mean] - arrays.pop(key)
 
 

@@ -1,9 +1,10 @@
-"""What the package costs over Keras itself, as ratios measured side by side: import and ResNet-50's build.
+"""What the package costs over Keras itself, as ratios measured side by side: import and build time.
 
     make bench
 
-prints both ratios and writes them to results.json beside this file. Import: fresh processes, alternating with and
-without keras_resnets. Build: one process, alternating with keras.applications.ResNet50(weights=None).
+prints the ratios and writes them to results.json beside this file, one backend at a time. Import: fresh processes, with
+and without keras_resnets. Build: one process, alternating with the same network of keras.applications, for
+every network that both have.
 """
 
 import json
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 IMPORTS = 9
-BUILDS = 20
+BUILDS = 7
 RESULTS = Path(__file__).with_name("results.json")
 
 TIMED_IMPORT = """
@@ -38,45 +39,54 @@ def measure_imports() -> dict[str, float]:
     return {"keras_ms": alone * 1e3, "added_ms": added * 1e3, "ratio": (alone + added) / alone}
 
 
-def measure_builds() -> dict[str, float]:
+def measure_build(name: str) -> dict[str, float]:
     import keras
 
-    import keras_resnets
+    from keras_resnets import create_model
+    from keras_resnets.weights.applications import PUBLISHED
 
-    builders = {
-        "keras_resnets": keras_resnets.ResNet50,
-        "keras.applications": lambda: keras.applications.ResNet50(weights=None),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in builders}
+    published = PUBLISHED[name]
+    twin = getattr(keras.applications, published.builder)
+    builders = [
+        lambda: create_model(name, **published.options),
+        lambda: twin(weights=None, **published.arguments),
+    ]
+    seconds: list[list[float]] = [[], []]
     for turn in range(BUILDS + 1):
-        order = list(builders) if turn % 2 else list(reversed(builders))  # neither always pays for the other's garbage
-        for name in order:
+        for which in (0, 1) if turn % 2 else (1, 0):  # neither always pays for the other's garbage
             keras.backend.clear_session()
             start = time.perf_counter()
-            builders[name]()
+            builders[which]()
             if turn:  # the first turn pays for imports and kernels
-                seconds[name].append(time.perf_counter() - start)
-    ours, theirs = (statistics.median(seconds[name]) for name in builders)
+                seconds[which].append(time.perf_counter() - start)
+    ours, theirs = map(statistics.median, seconds)
     return {"keras_resnets_ms": ours * 1e3, "keras_applications_ms": theirs * 1e3, "ratio": ours / theirs}
 
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from export.environment import describe_environment
+    from keras_resnets.weights.applications import PUBLISHED
 
-    results = {"import": measure_imports(), "build": measure_builds()}
-    environment = describe_environment() | {"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    imported = measure_imports()
     print(
-        f"import keras_resnets over import keras: {results['import']['ratio']:.3f} "
-        f"(+{results['import']['added_ms']:.1f} ms on {results['import']['keras_ms']:.0f} ms, median of {IMPORTS})"
+        f"{backend}: import keras_resnets over import keras: {imported['ratio']:.3f} "
+        f"(+{imported['added_ms']:.1f} ms on {imported['keras_ms']:.0f} ms, median of {IMPORTS})"
     )
-    print(
-        f"ResNet50() over keras.applications.ResNet50(weights=None): {results['build']['ratio']:.3f} "
-        f"({results['build']['keras_resnets_ms']:.0f} ms against {results['build']['keras_applications_ms']:.0f} ms, "
-        f"median of {BUILDS})"
-    )
-    if environment["backend"] == "tensorflow":
-        RESULTS.write_text(json.dumps(results | {"environment": environment}, indent=2) + "\n")
+    builds = {}
+    for name in PUBLISHED:
+        builds[name] = built = measure_build(name)
+        print(
+            f"{backend}: {name} over keras.applications: {built['ratio']:.3f} ({built['keras_resnets_ms']:.0f} ms "
+            f"against {built['keras_applications_ms']:.0f} ms, median of {BUILDS})",
+            flush=True,
+        )
+    middle = statistics.median(built["ratio"] for built in builds.values())
+    print(f"{backend}: median ratio over {len(builds)} networks: {middle:.3f}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[backend] = {"import": imported, "build": builds, "environment": describe_environment()}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,24 +94,20 @@ def mobilenetv3(oracle, x, *, rows, left_out=0, same=False):
     return oracle.dense(F.hardswish(oracle.dense(x, "head_expand_dense")), "head_dense")
 
 
-V3 = {"alpha": 0.1, "dropout": 0.5}
 CASES = {
     "mobilenetv1": Case("mobilenetv1_x0_25", {"alpha": 0.2}, mobilenetv1, size=32),
-    "mobilenetv1_same": Case(
-        "mobilenetv1_x0_5", {"alpha": 0.2, "padding": "same"}, partial(mobilenetv1, same=True), size=32
+    "mobilenetv1_cifar": Case(
+        "mobilenetv1_x0_5_cifar", {"alpha": 0.2, "padding": "same"}, partial(mobilenetv1, cifar=True, same=True)
     ),
-    "mobilenetv1_cifar": Case("mobilenetv1_x0_5_cifar", {"alpha": 0.2}, partial(mobilenetv1, cifar=True)),
     "mobilenetv2": Case("mobilenetv2_x0_5_cifar", {"alpha": 0.1}, mobilenetv2),
-    "mobilenetv2_imagenet": Case("mobilenetv2_x0_35", {"alpha": 0.1}, partial(mobilenetv2, cifar=False), size=32),
     "mobilenetv2_same": Case(
-        "mobilenetv2_x0_35",
-        {"alpha": 0.1, "padding": "same"},
-        partial(mobilenetv2, cifar=False, same=True),
-        size=32,
+        "mobilenetv2_x0_35", {"alpha": 0.1, "padding": "same"}, partial(mobilenetv2, cifar=False, same=True), size=32
     ),
-    "mobilenetv3_large": Case("mobilenetv3large", V3, partial(mobilenetv3, rows=LARGE), epsilon=1e-3, size=32),
-    "mobilenetv3_small": Case(
-        "mobilenetv3small", V3 | {"padding": "same"}, partial(mobilenetv3, rows=SMALL, same=True), epsilon=1e-3, size=32
+    "mobilenetv3_large": Case("mobilenetv3large", {"alpha": 0.1}, partial(mobilenetv3, rows=LARGE), 1e-3, 32),
+    "mobilenetv3_same": Case(
+        "mobilenetv3small", {"alpha": 0.1, "padding": "same"}, partial(mobilenetv3, rows=SMALL, same=True), 1e-3, 32
     ),
-    "mobilenetv3_cifar": Case("mobilenetv3small_cifar", V3, partial(mobilenetv3, rows=SMALL, left_out=2), epsilon=1e-3),
+    "mobilenetv3_cifar": Case(
+        "mobilenetv3small_cifar", {"alpha": 0.1}, partial(mobilenetv3, rows=SMALL, left_out=2), 1e-3
+    ),
 }

@@ -44,22 +44,13 @@ def shufflenetv2(oracle, x, *, cifar=True):
 
 V2 = {"widths": (8, 16, 32), "head_width": 32}
 CASES = {
-    "shufflenetv1_g1": Case(
-        "shufflenetv1_g1_x0_5",
-        {"stem_width": 4, "widths": (8, 16, 32)},
-        partial(shufflenetv1, groups=1),
-        size=32,
-    ),
-    "shufflenetv1_g3": Case(
-        "shufflenetv1_g3_x1_0",
-        {"stem_width": 6, "widths": (24, 48, 96)},
-        partial(shufflenetv1, groups=3),
-        size=32,
+    "shufflenetv1": Case(
+        "shufflenetv1_g3_x1_0", {"stem_width": 6, "widths": (15, 30, 60)}, partial(shufflenetv1, groups=3), size=32
     ),
     "shufflenetv1_cifar": Case(
         "shufflenetv1_g3_x1_0_cifar",
-        {"groups": 2, "stem_width": 4, "widths": (12, 24, 48)},
-        partial(shufflenetv1, groups=2, cifar=True),
+        {"groups": 1, "stem_width": 5, "widths": (8, 16, 32)},
+        partial(shufflenetv1, groups=1, cifar=True),
     ),
     "shufflenetv2": Case("shufflenetv2_x0_5_cifar", V2, shufflenetv2),
     "shufflenetv2_imagenet": Case("shufflenetv2_x0_5", V2, partial(shufflenetv2, cifar=False), size=32),

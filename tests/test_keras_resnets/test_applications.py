@@ -115,6 +115,7 @@ def test_imagenet_asks_keras_applications_for_the_file(monkeypatch, tmp_path):
     [
         ("resnet20", {"weights": "imagenet"}, "Keras publishes none for resnet20; it does for resnet50"),
         ("resnet50v2", {"weights": "imagenet", "form": "paper"}, "published weights need form='keras'"),
+        ("resnet50", {"weights": "imagenet", "stride_in_3x3": True}, "need stride_in_3x3=False"),
         ("mobilenetv1_x0_25", {"weights": "imagenet", "padding": "symmetric"}, "need padding='same'"),
         ("resnet50", {"weights": "imagenet", "pixel_stats": ([0], [1])}, "include_preprocessing=True instead"),
         ("resnet50", {"weights": "imagenet", "classes": 7}, "classes"),

@@ -8,7 +8,7 @@ from tiny import build_tiny, randomize
 def test_every_weight_learns(tiny):
     """One step must change every trainable weight, and BatchNorm must update its statistics."""
     rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(8, 16, 16, 3)).astype("float32"), np.arange(8) % 4
+    images, labels = rng.normal(size=(8, *tiny.input_shape[1:])).astype("float32"), np.arange(8) % 4
     before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in tiny.weights]
     tiny.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", jit_compile=False)
     tiny.fit(images, labels, batch_size=8, epochs=1, verbose=0)
@@ -32,7 +32,7 @@ LINEAR_BETAS = ("depthwise_bn/beta", "project_bn/beta")
 
 
 def test_file_keeps_the_network(tiny, tmp_path):
-    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=(2, *tiny.input_shape[1:])).astype("float32")
     path = tmp_path / "model.keras"
     tiny.save(path)
     loaded = keras.models.load_model(path)  # in safe mode: nothing in the file may be code

@@ -1,0 +1,137 @@
+"""What holds for every registered network at its full size, too slow for the test suite: about an hour on two cores.
+
+    make proof
+
+builds every network on each backend with the same weights and compares the outputs for the same images, reloads it from
+its `.keras` file, and converts it to a float32 `.tflite` with built-in operations only. Writes proof.json beside
+this file, which a test holds against the registry. `python -m proof NAME...` in tests/ proves only these networks.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+RESULTS = Path(__file__).with_suffix(".json")
+BACKENDS = ("tensorflow", "jax", "torch")
+LARGEST = 64  # side of the images, where the network takes such small ones: the weights are all there
+
+
+def build(name: str):
+    """The network with weights that every backend draws alike, logits out, and two images."""
+    import numpy as np
+
+    from keras_resnets import create_model, get_variant
+
+    variant = get_variant(name)
+    side, _, channels = variant.data.input_shape
+    side = min(side, max(LARGEST, variant.spec.min_size))
+    if hasattr(variant.spec, "head_width"):
+        side = variant.data.input_shape[0]  # their classifiers read every position of the last map
+    model = create_model(name, input_shape=(side, side, channels), classifier_activation=None)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if weight.name in ("gamma", "moving_variance"):
+            value = rng.uniform(0.8, 1.2, shape)
+        elif len(shape) == 1:
+            value = rng.normal(0, 0.1, shape)
+        elif len(shape) in (2, 4):
+            fan_in = np.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
+            value = rng.normal(0, np.sqrt(2 / fan_in), shape)
+        else:
+            continue
+        weight.assign(value.astype("float32"))
+    images = np.random.default_rng(1).normal(size=(2, side, side, channels)).astype("float32")
+    return model, images, lambda other: other.predict(images, verbose=0)
+
+
+def run(names: list[str], folder: Path) -> None:
+    """Saves the outputs of every network on the backend of this process."""
+    import keras
+    import numpy as np
+
+    for name in names:
+        start = time.perf_counter()
+        model, _, output = build(name)
+        np.save(folder / f"{name}.npy", output(model))
+        print(f"{keras.backend.backend()} {name} {time.perf_counter() - start:.1f} s", flush=True)
+        del model, output
+        keras.backend.clear_session()
+
+
+def reload_and_convert(names: list[str], folder: Path) -> None:
+    """Reloads every network from its `.keras` file and converts it, on TensorFlow."""
+    import keras
+    import numpy as np
+
+    from export import load_model, to_tflite
+
+    for name in names:
+        start = time.perf_counter()
+        model, _, output = build(name)
+        expected = output(model)
+        model.save(folder / "model.keras")
+        loaded = output(load_model(folder / "model.keras"))
+        found = {"keras_file": difference(loaded, expected), "output": float(np.abs(expected).max())}
+        file = to_tflite(model, folder / "model.tflite", min_agreement=0)
+        kinds = file.verification.operations
+        found["tflite"] = file.verification.max_error / found["output"]
+        found["operations"] = sum(kinds.values())
+        found["not_builtin"] = sorted(kind for kind in kinds if kind.startswith(("CUSTOM", "FLEX")))
+        (folder / f"{name}.json").write_text(json.dumps(found))
+        print(f"tflite {name} {time.perf_counter() - start:.1f} s", flush=True)
+        del model, output
+        keras.backend.clear_session()
+
+
+def difference(found, expected) -> float:
+    """Largest difference, as a share of the largest output."""
+    import numpy as np
+
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def main(names: list[str]) -> None:
+    import numpy as np
+
+    from export.environment import describe_environment
+    from keras_resnets import list_models
+
+    everything = not names
+    names = names or list_models()
+    with tempfile.TemporaryDirectory() as root:
+        folders = {stage: Path(root) / stage for stage in (*BACKENDS, "tflite")}
+        jobs = []
+        for stage, folder in folders.items():
+            folder.mkdir()
+            backend = stage if stage in BACKENDS else "tensorflow"
+            command = [sys.executable, "-m", "proof", "--stage", stage, str(folder), *names]
+            jobs.append((command, os.environ | {"KERAS_BACKEND": backend}))
+        for pair in ((jobs[0], jobs[3]), (jobs[1], jobs[2])):  # two at a time
+            running = [subprocess.Popen(command, env=env, cwd=RESULTS.parent) for command, env in pair]
+            failed = [process.wait() for process in running]
+            if any(failed):
+                sys.exit("a network failed; see above")
+        results = {}
+        for name in names:
+            outputs = {backend: np.load(folders[backend] / f"{name}.npy") for backend in BACKENDS}
+            found = json.loads((folders["tflite"] / f"{name}.json").read_text())
+            found["backends"] = max(difference(outputs[backend], outputs["tensorflow"]) for backend in ("jax", "torch"))
+            results[name] = found
+            print(name, found)
+    if everything:
+        RESULTS.write_text(json.dumps({"environment": describe_environment(), "networks": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--stage"]:
+        stage, folder, *chosen = sys.argv[2:]
+        (reload_and_convert if stage == "tflite" else run)(chosen, Path(folder))
+    else:
+        main(sys.argv[1:])
