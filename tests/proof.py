@@ -4,7 +4,8 @@
 
 builds every network on each backend with the same weights and compares the outputs for the same images, reloads it from
 its `.keras` file, and converts it to a float32 `.tflite` with built-in operations only. Writes proof.json beside
-this file, which a test holds against the registry. `python -m proof NAME...` in tests/ proves only these networks.
+this file as it goes; an interrupted run continues with what is missing there, so remove the file to prove all anew.
+`python -m proof NAME...` in tests/ proves these networks alone.
 """
 
 import json
@@ -19,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).with_suffix(".json")
 BACKENDS = ("tensorflow", "jax", "torch")
+AT_ONCE = 12  # networks after which the results are written
 LARGEST = 64  # side of the images, where the network takes such small ones: the weights are all there
 
 
@@ -97,14 +99,10 @@ def difference(found, expected) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-def main(names: list[str]) -> None:
+def prove(names: list[str]) -> dict[str, dict]:
+    """What was found for each network; two processes at a time."""
     import numpy as np
 
-    from export.environment import describe_environment
-    from keras_resnets import list_models
-
-    everything = not names
-    names = names or list_models()
     with tempfile.TemporaryDirectory() as root:
         folders = {stage: Path(root) / stage for stage in (*BACKENDS, "tflite")}
         jobs = []
@@ -113,7 +111,7 @@ def main(names: list[str]) -> None:
             backend = stage if stage in BACKENDS else "tensorflow"
             command = [sys.executable, "-m", "proof", "--stage", stage, str(folder), *names]
             jobs.append((command, os.environ | {"KERAS_BACKEND": backend}))
-        for pair in ((jobs[0], jobs[3]), (jobs[1], jobs[2])):  # two at a time
+        for pair in ((jobs[0], jobs[3]), (jobs[1], jobs[2])):
             running = [subprocess.Popen(command, env=env, cwd=RESULTS.parent) for command, env in pair]
             failed = [process.wait() for process in running]
             if any(failed):
@@ -124,9 +122,22 @@ def main(names: list[str]) -> None:
             found = json.loads((folders["tflite"] / f"{name}.json").read_text())
             found["backends"] = max(difference(outputs[backend], outputs["tensorflow"]) for backend in ("jax", "torch"))
             results[name] = found
-            print(name, found)
-    if everything:
-        RESULTS.write_text(json.dumps({"environment": describe_environment(), "networks": results}, indent=1) + "\n")
+    return results
+
+
+def main(names: list[str]) -> None:
+    from export.environment import describe_environment
+    from keras_resnets import list_models
+
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"networks": {}}
+    names = names or [name for name in list_models() if name not in results["networks"]]
+    for first in range(0, len(names), AT_ONCE):
+        found = prove(names[first : first + AT_ONCE])
+        results["networks"] |= found
+        results["environment"] = describe_environment()
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        for name in found:
+            print(name, found[name], flush=True)
 
 
 if __name__ == "__main__":

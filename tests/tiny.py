@@ -29,6 +29,13 @@ def run(model: keras.Model, images: np.ndarray, training: bool = False) -> np.nd
     return keras.ops.convert_to_numpy(model(images, training=training))
 
 
+def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
+    """To 1e-4 of the largest output, and of the difference between two images to 1%."""
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    between_images = np.abs(expected[0] - expected[1]).max()
+    assert np.abs(found - expected).max() < 0.01 * between_images
+
+
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     """Gives every weight, BatchNorm statistics too, a value that a test can see."""
     rng = np.random.default_rng(seed)

@@ -52,11 +52,9 @@ def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any
 def _read(path: Path) -> Mapping[str, Any]:
     check_exists(path)
     if path.suffix == ".safetensors":
-        try:
-            from safetensors import SafetensorError
-            from safetensors.numpy import load_file
-        except ImportError as error:
-            raise UsageError(f"weights: to read {path}, install safetensors (pip install safetensors)") from error
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
         try:
             return load_file(path)
         except (SafetensorError, OSError, TypeError, ValueError) as error:  # TypeError: a dtype that numpy lacks

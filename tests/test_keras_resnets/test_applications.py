@@ -4,6 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from tiny import assert_equal, run
 
 from keras_resnets import UsageError, create_model, get_variant, list_models
 from keras_resnets.weights import applications
@@ -31,23 +32,18 @@ def build_twin(name: str, **arguments) -> keras.Model:
     return model
 
 
-def run(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(model(images, training=False))
-
-
 def noise(size: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("float32")
 
 
-def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
-    """To 1e-4 of the largest output, and of the difference between two images to 1%."""
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    between_images = np.abs(expected[0] - expected[1]).max()
-    assert np.abs(found - expected).max() < 0.01 * between_images
+def one_a_renaming() -> list:
+    """Every network on the first backend; on the others the smallest of those whose layers are renamed alike."""
+    smallest = {published.rename: name for name, published in reversed(PUBLISHED.items())}
+    return [pytest.param(name, marks=[] if name in smallest.values() else pytest.mark.once) for name in PUBLISHED]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", one_a_renaming())
 def test_file_of_keras_applications_gives_the_same_network(name, tmp_path):
     size = SIZES.get(name, 96)
     shape = {"input_shape": (size, size, 3), "classifier_activation": None}
@@ -62,6 +58,7 @@ def test_file_of_keras_applications_gives_the_same_network(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["resnet50", "resnet50v2", "densenet121", "mobilenetv2_x0_35", "vgg16"])
 def test_headless_file_of_keras_applications_gives_the_same_features(name, tmp_path):
     twin = build_twin(name, include_top=False, input_shape=(64, 64, 3))
@@ -113,7 +110,7 @@ def test_imagenet_asks_keras_applications_for_the_file(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet20", {"weights": "imagenet"}, "Keras publishes none for resnet20; it does for resnet50"),
+        ("resnet20", {"weights": "imagenet"}, "Keras publishes none for resnet20; it does for .*resnet50"),
         ("resnet50v2", {"weights": "imagenet", "form": "paper"}, "published weights need form='keras'"),
         ("resnet50", {"weights": "imagenet", "stride_in_3x3": True}, "need stride_in_3x3=False"),
         ("mobilenetv1_x0_25", {"weights": "imagenet", "padding": "symmetric"}, "need padding='same'"),

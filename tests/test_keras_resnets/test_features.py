@@ -9,6 +9,8 @@ from tiny import build_tiny
 import keras_resnets
 from keras_resnets import UsageError, feature_extractor, get_variant
 
+pytestmark = pytest.mark.once
+
 
 def test_every_family_gives_its_stages(tiny):
     """Each map is the output of a layer of its stage, and a later stage never strides less."""

@@ -33,7 +33,7 @@ def test_channel_split_halves():
 def test_a_strided_convolution_pads_both_sides_alike(kernel):
     """A kernel that picks its centre must pick pixels 0, 2, 4, ...; Keras's own "same" would pick others."""
     inputs = keras.Input((6, 6, 1))
-    model = keras.Model(inputs, conv_bn(inputs, 1, kernel, stride=2, activation=None, name="a_conv"))
+    model = keras.Model(inputs, conv_bn(inputs, 1, kernel, stride=2, linear=True, name="a_conv"))
     centre = np.zeros((kernel, kernel, 1, 1), "float32")
     centre[kernel // 2, kernel // 2] = 1
     model.get_layer("a_conv").set_weights([centre])

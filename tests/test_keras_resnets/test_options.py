@@ -10,6 +10,7 @@ from tiny import TINY, build_tiny, randomize
 
 from keras_resnets import UsageError, count_parameters, create_model, get_variant, list_models
 
+pytestmark = pytest.mark.once  # the options shape the graph, whatever the backend
 ONE_EACH = {TINY[key].name: key for key in sorted(TINY, reverse=True)}
 RESIDUAL = [key for key in sorted(TINY) if hasattr(get_variant(TINY[key].name).spec, "drop_path") and key != "plain"]
 BLOCKS = [key for key in RESIDUAL if hasattr(get_variant(TINY[key].name).spec, "se_ratio") and key != "mlperf_tiny"]
@@ -62,6 +63,19 @@ def test_every_family_takes_another_activation_or_says_no(key):
         "softmax",
         *(["relu", "sigmoid"] if any("_se_" in layer.name for layer in model.layers) else []),
     }
+
+
+@pytest.mark.parametrize("key", sorted(ONE_EACH.values()))
+def test_headless_every_family_takes_any_size_and_any_channels(key):
+    side = TINY[key].size
+    for channels in (1, 5):
+        model = build_tiny(key, include_top=False, input_shape=(None, None, channels))
+        shapes = [
+            model(np.zeros((1, height, width, channels), "float32")).shape[1:3]
+            for height, width in ((side, side), (side + 11, side + 18))
+        ]
+        assert shapes[1][0] >= shapes[0][0]
+        assert shapes[1][1] >= shapes[0][1]
 
 
 def test_layer_and_instance_norm_normalise_what_their_names_say():

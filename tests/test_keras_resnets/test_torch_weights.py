@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_applications import assert_equal, run
+from tiny import assert_equal, run
 from torch import nn
 from torch_networks import CASES, CLASSES, Case
 
@@ -253,10 +253,3 @@ def test_without_torch_its_files_ask_for_it_and_others_load(monkeypatch, tmp_pat
     monkeypatch.setitem(sys.modules, "torch", None)
     refuse(model, paths[0], r"install torch \(pip install 'keras-resnets\[torch\]'\)")
     assert_loads(model, paths[1], expected)
-
-
-def test_without_safetensors_its_files_ask_for_it(monkeypatch, tmp_path):
-    network, model = build("basic")
-    path = write(tmp_path / "bare.safetensors", network.state_dict())
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    refuse(model, path, "install safetensors")

@@ -289,7 +289,7 @@ def test_weights_come_back_from_a_path(tmp_path):
 
 def test_tiny_specs_cover_every_family():
     families = {get_variant(name).spec.family for name in list_models()}
-    assert {get_variant(name).spec.family for name, _ in TINY.values()} == families
+    assert {get_variant(case.name).spec.family for case in TINY.values()} == families
 
 
 def test_weights_start_independent_and_with_he_variance():
