@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # every network is compiled for one call
 
 RESULTS = Path(__file__).with_suffix(".json")
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -27,6 +28,7 @@ LARGEST = 64  # side of the images, where the network takes such small ones: the
 def build(name: str):
     """The network with weights that every backend draws alike, logits out, and two images."""
     import numpy as np
+    from tiny import randomize
 
     from keras_resnets import create_model, get_variant
 
@@ -35,20 +37,7 @@ def build(name: str):
     side = min(side, max(LARGEST, variant.spec.min_size))
     if hasattr(variant.spec, "head_width"):
         side = variant.data.input_shape[0]  # their classifiers read every position of the last map
-    model = create_model(name, input_shape=(side, side, channels), classifier_activation=None)
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        shape = tuple(weight.shape)
-        if weight.name in ("gamma", "moving_variance"):
-            value = rng.uniform(0.8, 1.2, shape)
-        elif len(shape) == 1:
-            value = rng.normal(0, 0.1, shape)
-        elif len(shape) in (2, 4):
-            fan_in = np.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
-            value = rng.normal(0, np.sqrt(2 / fan_in), shape)
-        else:
-            continue
-        weight.assign(value.astype("float32"))
+    model = randomize(create_model(name, input_shape=(side, side, channels), classifier_activation=None))
     images = np.random.default_rng(1).normal(size=(2, side, side, channels)).astype("float32")
     return model, images, lambda other: other.predict(images, verbose=0)
 

@@ -4,7 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from tiny import assert_equal, run
+from tiny import assert_equal, randomize, run
 
 from keras_resnets import UsageError, create_model, get_variant, list_models
 from keras_resnets.weights import applications
@@ -16,20 +16,7 @@ SIZES = {"vgg16": 224, "vgg19": 224}  # with their top; the others take any imag
 def build_twin(name: str, **arguments) -> keras.Model:
     """The network of keras.applications, every weight and statistic where a test can see it."""
     published = PUBLISHED[name]
-    model = getattr(keras.applications, published.builder)(weights=None, **(published.arguments | arguments))
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        value = np.array(keras.ops.convert_to_numpy(weight))
-        if weight.name == "moving_variance":
-            value = rng.uniform(0.5, 1.5, value.shape)
-        elif value.ndim == 1:
-            value = value + rng.normal(0, 0.1, value.shape)
-        else:  # variance 2 / fan-in, or a deep network forgets its image
-            depthwise = value.ndim == 4 and value.shape[-1] == 1
-            fan_in = np.prod(value.shape[:2] if depthwise else value.shape[:-1])
-            value = rng.normal(0, np.sqrt(2 / fan_in), value.shape)
-        weight.assign(value.astype("float32"))
-    return model
+    return randomize(getattr(keras.applications, published.builder)(weights=None, **(published.arguments | arguments)))
 
 
 def noise(size: int) -> np.ndarray:

@@ -18,6 +18,8 @@ from torch_networks import CASES, CLASSES, Case
 from keras_resnets import UsageError, create_model, load_torch_weights
 from keras_resnets.weights.torch_names import NAMINGS
 
+pytestmark = pytest.mark.once  # arrays are mapped by name in numpy, whatever the backend
+
 
 @cache
 def build(key: str) -> tuple[nn.Module, keras.Model]:

@@ -54,6 +54,7 @@ def test_published_cifar_counts_follow_from_the_paper(layers, published):
     assert tuple(cifar_parameters(layers, shortcut) for shortcut in "ABC") == published
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layers", [layers for layers in CIFAR if layers < 1000])
 @pytest.mark.parametrize("shortcut", "ABC")
 def test_cifar_parameters(layers, shortcut):
@@ -61,6 +62,7 @@ def test_cifar_parameters(layers, shortcut):
     assert count_parameters(model) == CIFAR[layers]["ABC".index(shortcut)]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("shortcut", "BC")  # A is in the golden file
 def test_parameters_of_1202_layers(shortcut):
@@ -109,12 +111,14 @@ def test_depth_is_the_number_in_the_name():
         assert golden[name]["depth"] == int(digits)
 
 
+@pytest.mark.once
 def test_option_b_costs_the_projections_macs():
     assert count_macs(create_model("resnet20", shortcut="B")) - count_macs(create_model("resnet20")) == (
         16 * 16 * 16 * 32 + 8 * 8 * 32 * 64
     )
 
 
+@pytest.mark.once
 def test_bottleneck_arithmetic_of_the_paper():
     """Fig. 5: on 256 channels a bottleneck has 69,632 weights, two 3x3 layers have 1,179,648."""
 
@@ -132,6 +136,7 @@ def test_bottleneck_arithmetic_of_the_paper():
     assert sum(kernels("basic", 256).values()) == 1_179_648
 
 
+@pytest.mark.once
 def test_stride_place_tells_v1_from_v1_5():
     v1, v1_5 = (create_model(name, depths=(1, 1), widths=(4, 8)) for name in ("resnet50", "resnet50v1_5"))
     assert v1.get_layer("stage2_block1_conv1").strides == (2, 2)
@@ -140,12 +145,14 @@ def test_stride_place_tells_v1_from_v1_5():
     assert v1_5.get_layer("stage2_block1_conv2").strides == (2, 2)
 
 
+@pytest.mark.once
 def test_stages_halve_and_widen_as_the_paper_says():
     model = keras_resnets.ResNet34()
     sizes = {stage: model.get_layer(f"stage{stage}_block1_out").output.shape[1:] for stage in (1, 2, 3, 4)}
     assert sizes == {1: (56, 56, 64), 2: (28, 28, 128), 3: (14, 14, 256), 4: (7, 7, 512)}
 
 
+@pytest.mark.once
 def test_depth_counts_the_longest_path():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, name="a")(inputs)
@@ -155,6 +162,7 @@ def test_depth_counts_the_longest_path():
     assert depth(model) == 4
 
 
+@pytest.mark.once
 def test_macs_of_layers_by_hand():
     inputs = keras.Input((8, 10, 6))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", groups=2)(inputs)  # 4*5 positions, 3*3*3*4 weights
@@ -163,6 +171,7 @@ def test_macs_of_layers_by_hand():
     assert count_macs(keras.Model(inputs, outputs)) == 20 * 108 + 20 * 36 + 28
 
 
+@pytest.mark.once
 def test_macs_need_a_known_size_and_layers_used_once():
     with pytest.raises(ValueError, match="known image size"):
         count_macs(create_model("resnet20", input_shape=(None, None, 3)))
@@ -171,6 +180,7 @@ def test_macs_need_a_known_size_and_layers_used_once():
         count_macs(keras.Model(inputs, shared(shared(inputs))))
 
 
+@pytest.mark.once
 def test_a_model_inside_a_model_counts_its_macs_but_has_no_depth():
     inner = create_model("resnet20")
     inputs = keras.Input((32, 32, 3))
