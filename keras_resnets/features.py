@@ -10,11 +10,11 @@ from keras_resnets.errors import UsageError
 from keras_resnets.graph import walk
 
 
-def feature_extractor(model: keras.Model, stages: Sequence[str] | None = None) -> keras.Model:
+def feature_extractor(model: keras.Model, stages: str | Sequence[str] | None = None) -> keras.Model:
     """Cuts a network of this package open at the end of each stage.
 
     The result shares its layers with the network; both may be trained. It adds an attribute `strides`, a dict from
-    stage to the number of input pixels per pixel of its map in one direction.
+    stage to the number of input pixels per pixel of its map in one direction. A `.keras` file of it does not keep that.
 
     Args:
         model: A network of this package, with or without its top, built or loaded from a `.keras` file.
@@ -26,13 +26,14 @@ def feature_extractor(model: keras.Model, stages: Sequence[str] | None = None) -
     Raises:
         UsageError: If the model has no stages, or not those that are asked for.
     """
-    found = stage_outputs(model)
+    found = stage_outputs(model) if hasattr(model, "inputs") and not isinstance(model, keras.Sequential) else {}
     if not found:
         raise UsageError(f"{model.name} has no layers named stage1_..., as the networks of this package have")
-    wanted = list(found) if stages is None else list(stages)
+    wanted = [stages] if isinstance(stages, str) else list(found if stages is None else stages)
     unknown = [stage for stage in wanted if stage not in found]
     if unknown or not wanted:
-        raise UsageError(f"{model.name} has no stage {', '.join(unknown)}; its stages are {', '.join(found)}")
+        missing = ", ".join(map(str, unknown)) or "among those asked for"
+        raise UsageError(f"{model.name} has no stage {missing}; its stages are {', '.join(found)}")
     strides = layer_strides(model)
     outputs = {stage: model.get_layer(found[stage]).output for stage in wanted}
     extractor = keras.Model(model.input, outputs, name=f"{model.name}_features")

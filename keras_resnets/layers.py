@@ -79,6 +79,8 @@ class ConvStyle:
 
 
 PAPER = ConvStyle()
+LOWEST = -65504.0  # of float16, the narrowest type that a network computes in
+NEVER_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential")
 
 
 def conv(
@@ -177,6 +179,10 @@ def norm(x: Any, *, name: str, style: ConvStyle = PAPER, starts_at_zero: bool = 
         )(x)
     if style.norm == "none":
         return x
+    if style.norm == "instance" and tuple(x.shape[1:]).count(1) >= 2 and channels(x) > 1:
+        raise UsageError(
+            f"norm='instance' leaves nothing of a map of 1x1, at {name}; use larger images or another norm"
+        )
     groups = {"layer": 1, "instance": channels(x), "group": math.gcd(32, channels(x))}[style.norm]
     return layers.GroupNormalization(
         groups,
@@ -230,11 +236,10 @@ def _finish(x: Any, style: ConvStyle, name: str, linear: bool, starts_at_zero: b
     return x if linear else activate(x, name=name.replace("conv", style.activation), style=style)
 
 
-def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: PoolPadding = "symmetric") -> Any:
-    """Max-pool as the frameworks of the papers pad it.
-
-    The padding is of zeros, which equals the papers' (minus infinity) where the pool follows a ReLU; elsewhere take
-    "same".
+def max_pool(
+    x: Any, size: int = 3, stride: int = 2, *, name: str, padding: PoolPadding = "symmetric", style: ConvStyle = PAPER
+) -> Any:
+    """Max-pool as the frameworks of the papers pad it: with nothing that could be a maximum.
 
     Args:
         x: Feature map, shape (batch, height, width, channels).
@@ -242,21 +247,23 @@ def max_pool(x: Any, size: int = 3, stride: int = 2, *, name: str, padding: Pool
         stride: Step of the window in both directions.
         name: Name of the layer; the padding is called the same with "_pad" behind.
         padding: "symmetric": both sides alike (torch). "ceil": a last window that sticks out at the bottom or right
-            is kept (Caffe). "valid": it is dropped. "same": Keras's own, of minus infinity; where it strides over an
-            even size, only bottom and right.
+            is kept (Caffe). "valid": it is dropped. "same": Keras's own.
+        style: Its activation, which the map comes out of, says whether zeros can stand for minus infinity.
 
     Returns:
         Feature map, shape (batch, about height/stride, about width/stride, channels).
     """
-    if padding == "symmetric":
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    elif padding == "ceil":  # one row more changes nothing where the windows fit, and completes the last where not
-        x = layers.ZeroPadding2D(((0, stride - 1), (0, stride - 1)), name=f"{name}_pad")(x)
+    sides = {"symmetric": (size // 2, size // 2), "ceil": (0, stride - 1)}.get(padding)
+    if sides:  # one row more changes nothing where the windows fit, and completes the last where they do not
+        pad = layers.ZeroPadding2D if style.activation in NEVER_NEGATIVE else LowestPadding2D
+        x = pad((sides, sides), name=f"{name}_pad")(x)
     return layers.MaxPooling2D(size, strides=stride, padding="same" if padding == "same" else "valid", name=name)(x)
 
 
 def squeeze_excite(x: Any, squeezed: int, *, name: str, gate: str = "sigmoid") -> Any:
     """Scales every channel by a gate computed from the averages of all: (h, w, c) -> (h, w, c).
+
+    The narrow layer is followed by a ReLU, as in the paper, whatever the activation of the network.
 
     Args:
         x: Feature map, shape (batch, height, width, channels).
@@ -293,7 +300,7 @@ def imagenet_stem(x: Any, width: int, style: ConvStyle = PAPER) -> Any:
     References: He et al. 2015, arXiv:1512.03385, Table 1.
     """
     x = conv_bn(x, width, 7, stride=2, style=style, name="stem_conv")
-    return max_pool(x, name="stem_pool")
+    return max_pool(x, style=style, name="stem_pool")
 
 
 def cifar_stem(x: Any, width: int, style: ConvStyle = PAPER) -> Any:
@@ -355,6 +362,27 @@ class _ChannelLayer(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class LowestPadding2D(_ChannelLayer):
+    """Rows of the lowest number around a map, in front of a max-pool: (b, h, w, c) -> (b, h + .., w + .., c).
+
+    Args:
+        padding: ((top, bottom), (left, right)) rows.
+    """
+
+    def __init__(self, padding: Sequence[Sequence[int]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.padding = tuple(tuple(sides) for sides in padding)
+
+    def call(self, x: Any) -> Any:
+        none = (0, 0)
+        sides = (none, *self.padding, none) if self.axis == -1 else (none, none, *self.padding)
+        return keras.ops.pad(x, sides, constant_values=LOWEST)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"padding": self.padding}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")

@@ -21,7 +21,7 @@ class ModelInfo:
         name: Name in the registry.
         family: Family it belongs to.
         reference: Paper and table.
-        input_shape: Shape the figures hold for, without the batch.
+        input_shape: (height, width, channels) that the figures hold for.
         classes: Number of classes the figures hold for.
         parameters: Trainable parameters, as papers count them.
         total_parameters: Trainable parameters and BatchNorm's moving statistics, as Keras counts them.
@@ -58,7 +58,7 @@ def model_info(name: str) -> ModelInfo:
         name=variant.name,
         family=variant.spec.family,
         reference=variant.reference,
-        input_shape=tuple(model.input_shape[1:]),
+        input_shape=variant.data.input_shape,
         classes=variant.data.classes,
         parameters=count_parameters(model),
         total_parameters=model.count_params(),
@@ -82,8 +82,8 @@ def count_macs(model: keras.Model) -> int:
     normalisation, activations, pooling and additions are left out, as papers leave them out.
 
     Raises:
-        ValueError: If a layer's output size is unknown (the model was built with None for height or width), or a
-            layer is used more than once.
+        ValueError: If a layer's output size is unknown (the model was built with None for height or width), a
+            layer is used more than once, or is of a kind that is not counted.
     """
     for layer in model.get_config()["layers"]:
         if len(layer.get("inbound_nodes", ())) > 1:
@@ -104,6 +104,8 @@ def _layer_macs(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.layers.Dense):
         return math.prod(layer.kernel.shape)
     if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        if any(len(weight.shape) > 2 for weight in layer.weights):
+            raise ValueError(f"{layer.name}: the MACs of a {type(layer).__name__} are not counted")
         return 0
     last = layer.data_format == "channels_last"
     height, width = layer.output.shape[1:3] if last else layer.output.shape[2:4]

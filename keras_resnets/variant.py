@@ -4,10 +4,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import keras
+import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.errors import UsageError
@@ -34,6 +36,9 @@ class Spec(ABC):
     activation: str = "relu"
 
     def __post_init__(self) -> None:
+        for field, hint in get_type_hints(type(self)).items():
+            if field != "family" and not _fits(getattr(self, field), hint):
+                raise UsageError(f"{field}={getattr(self, field)!r}: give {_describe(hint)}")
         self._check_choice("norm", layers.Norm)
         try:
             keras.activations.get(self.activation)
@@ -94,6 +99,56 @@ class Spec(ABC):
     def depth(self, longest_path: int) -> int:
         """The number of layers as the family's paper counts them, from the weighted layers on the longest path."""
         return longest_path
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type: a number, a switch, a name or a tuple of such."""
+    if hint is float:
+        return isinstance(value, Real) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if get_origin(hint) is not tuple:
+        return True
+    parts = get_args(hint)
+    if not isinstance(value, tuple | list):
+        return False
+    if parts[-1] is Ellipsis:
+        return all(_fits(part, parts[0]) for part in value)
+    return len(value) == len(parts) and all(map(_fits, value, parts))
+
+
+def _describe(hint: Any) -> str:
+    """An annotated type in words."""
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}
+    if get_origin(hint) is not tuple:
+        return words.get(hint, "another value")
+    part, *_ = parts = get_args(hint)
+    count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
+    what = {int: "whole numbers", float: "numbers", str: "names"}.get(part, "tuples")
+    return f"a tuple of {count}{what}"
+
+
+def _check_arguments(pooling: Any, classes: Any, activation: Any, pixel_stats: Any, weights: Any) -> None:
+    """Finds arguments of a call that no network can be built with."""
+    if pooling not in (None, "avg", "max"):
+        raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
+    if not _fits(classes, int) or classes < 1:
+        raise UsageError(f"classes={classes!r}: a classifier needs a whole number of classes, at least 1")
+    try:
+        keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise UsageError(f"classifier_activation={activation!r}: Keras has no activation of that name") from None
+    sequences = pixel_stats is None or (
+        isinstance(pixel_stats, tuple | list)
+        and len(pixel_stats) == 2
+        and all(hasattr(v, "__len__") for v in pixel_stats)
+    )
+    if not sequences:
+        raise UsageError(f"pixel_stats={pixel_stats!r}: give (means, standard deviations), one of each a channel")
+    if not isinstance(weights, str | Path | None):
+        raise UsageError(f"weights={weights!r}: give None, 'imagenet' or the path of a weights file")
 
 
 @dataclass(frozen=True)
@@ -195,8 +250,8 @@ class Variant:
             include_top: Whether the model ends in the classifier. Without it, it ends in the last feature map.
             weights: None for a random initialisation; "imagenet" for the weights that Keras publishes, where it
                 does; the path of a `.weights.h5` file written by `model.save_weights` of the same network; or the
-                path of a file of the same network of keras.applications. The last two kinds of published weights
-                set the options that they were trained with.
+                path of a file of the same network of keras.applications. Published weights, from Keras or from such
+                a file, set the options that they were trained with.
             input_shape: (height, width, channels), in the order of `keras.config.image_data_format()`. Height and
                 width may be None. Defaults to the paper's.
             pooling: Without the top: None, "avg" or "max" over all positions of the last feature map.
@@ -218,15 +273,18 @@ class Variant:
                 not fit. A ValueError.
         """
         self._check_options(options)
-        if pooling not in (None, "avg", "max"):
-            raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
         classes = self.data.classes if classes is None else classes
-        if classes < 1:
-            raise UsageError(f"classes={classes}: a classifier needs at least 1 class")
+        _check_arguments(pooling, classes, classifier_activation, pixel_stats, weights)
+        published = applications.find(self.name, weights)
+        if published and (why := published.contradiction(self.spec, options)):
+            raise UsageError(f"weights: {why}")
+        if published and pixel_stats is not None:
+            raise UsageError(
+                "weights: the published weights have their own normalisation; "
+                "give include_preprocessing=True instead of pixel_stats"
+            )
 
         def build(published: applications.Published | None) -> keras.Model:
-            if published:
-                published.check(self.spec, options, pixel_stats)
             spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
             stats = pixel_stats
             if include_preprocessing and stats is None:
@@ -243,32 +301,55 @@ class Variant:
             with layers.deep_graphs():
                 return keras.Model(inputs, x, name=name or self.name)
 
-        published = applications.find(self.name, weights)
         model = build(published)
-        if weights is not None and not published and not own.has_layers_of(model, Path(weights)):
-            published = applications.PUBLISHED.get(self.name)  # the file may be of keras.applications' network
-            model = build(published)
-        if weights is not None and published:
+        if weights is None:
+            return model
+        possible = applications.PUBLISHED.get(self.name)
+        fits = published or own.has_layers_of(model, Path(weights))
+        if not fits and possible and not possible.contradiction(self.spec, options):
+            model = build(possible)  # for a file of keras.applications' network, or of ours trained on from it
+            published = None if own.has_layers_of(model, Path(weights)) else possible
+        if published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
-        elif weights is not None:
-            own.load(model, Path(weights))
+            return model
+        own_stats = (self.data.mean, self.data.std)
+        if include_preprocessing and pixel_stats is None and possible and possible.pixel_stats != own_stats:
+            raise UsageError(
+                f"include_preprocessing: {weights} does not say which normalisation it was trained with, that of the "
+                f"published weights or that of {self.data.name}; give pixel_stats=(mean, std)"
+            )
+        own.load(model, Path(weights))
         return model
 
     def preprocess_input(self, images: Any) -> Any:
         """Normalises images as keras.applications does for this network.
 
+        With weights from elsewhere, torch's for one, normalise as they were trained: `include_preprocessing=True`
+        without published weights goes by the data set, `pixel_stats` by what you give.
+
         Args:
-            images: RGB pixels from 0 to 255, shape (batch, height, width, 3).
+            images: RGB pixels from 0 to 255, shape (batch, height, width, 3), as an array or a tensor.
 
         Returns:
             What the network with the weights that Keras publishes takes; where it publishes none, the pixels
-            normalised by mean and standard deviation of the data set. An array of the same shape, float32.
+            normalised by mean and standard deviation of the data set. Of the same shape, float32.
+
+        Raises:
+            UsageError: If the images do not have the channels of the data set.
         """
-        if published := applications.PUBLISHED.get(self.name):
-            return keras.applications.imagenet_utils.preprocess_input(images, mode=published.pixels)
-        shape = (-1,) if layers.channel_axis() == -1 else (-1, 1, 1)
-        mean, std = (keras.ops.reshape(keras.ops.array(values), shape) for values in (self.data.mean, self.data.std))
-        return keras.ops.convert_to_numpy((keras.ops.cast(images, "float32") - mean) / std)
+        published = applications.PUBLISHED.get(self.name)
+        mean, std = published.pixel_stats if published else (self.data.mean, self.data.std)
+        axis = layers.channel_axis()
+        if len(images.shape) < 3 or images.shape[axis] != len(mean):
+            raise UsageError(f"preprocess_input takes images of {len(mean)} channels, got shape {tuple(images.shape)}")
+        shape = (-1,) if axis == -1 else (-1, 1, 1)
+        if isinstance(images, np.ndarray):
+            x = (images.astype("float32") - np.reshape(mean, shape)) / np.reshape(std, shape)
+            x = np.flip(x, axis) if published and published.pixels == "caffe" else x
+            return x.astype("float32")
+        center, scale = (keras.ops.reshape(keras.ops.array(values, "float32"), shape) for values in (mean, std))
+        x = (keras.ops.cast(images, "float32") - center) / scale
+        return keras.ops.flip(x, axis) if published and published.pixels == "caffe" else x
 
     def decode_predictions(self, predictions: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Names the most likely ImageNet classes, by the list that Keras downloads.
@@ -310,8 +391,11 @@ class Variant:
         if shape is None:
             height, width, count = self.data.input_shape
             shape = (height, width, count) if last else (count, height, width)
-        if len(shape) != 3 or any(side is not None and side < 1 for side in shape):
-            raise UsageError(f"input_shape={tuple(shape)}: give three positive numbers, (height, width, channels)")
+        numbers = isinstance(shape, tuple | list) and all(
+            side is None or (_fits(side, int) and side > 0) for side in shape
+        )
+        if not numbers or len(shape) != 3:
+            raise UsageError(f"input_shape={shape!r}: give three positive numbers, (height, width, channels)")
         *sides, channels = shape if last else (*shape[1:], shape[0])
         if channels is None:
             raise UsageError(f"input_shape={tuple(shape)}: the number of channels must be known")

@@ -194,14 +194,14 @@ class AlexNetSpec(Spec):
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         for stage, convolutions in enumerate(STAGES, 1):
             if stage > 1:
-                x = max_pool(x, padding=self.pool, name=f"stage{stage}_pool")
+                x = max_pool(x, padding=self.pool, style=self.style, name=f"stage{stage}_pool")
                 x = self._respond(x, "behind_pool", f"stage{stage}_lrn")
             for number, index in enumerate(convolutions, 1):
                 x = convolution(self, x, index, f"stage{stage}_conv{number}")
             if stage < len(STAGES):
                 x = self._respond(x, "before_pool", f"stage{stage}_lrn")
             yield f"stage{stage}", x
-        yield "head", max_pool(x, padding=self.pool, name="head_max_pool")
+        yield "head", max_pool(x, padding=self.pool, style=self.style, name="head_max_pool")
 
     def _respond(self, x: Any, place: Lrn, name: str) -> Any:
         if self.lrn != place:
@@ -256,7 +256,8 @@ AlexNet = register(
     )
 )
 
-# One tower without groups and normalisation, as torchvision has it; at 224x224 its adaptive pool does nothing.
+# One tower without groups and normalisation, as torchvision has it; at 224x224 its adaptive pool does nothing. In
+# training torchvision drops in front of both hidden layers, this one, as in 2012, behind them.
 AlexNetOWT = register(
     Variant(
         "AlexNetOWT",

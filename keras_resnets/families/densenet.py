@@ -103,7 +103,8 @@ _PAPER = "Huang et al. 2017, arXiv:1608.06993"
 def _imagenet(depth: int, depths: tuple[int, ...], percent: float | None = None, *, growth: int = 32) -> Variant:
     spec = DenseNetSpec(depths=depths, growth=growth)
     error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Table 3") if percent else None
-    return register(Variant(f"DenseNet{depth}", spec, f"{_PAPER}, Table 1", IMAGENET, error))
+    where = "Table 1" if percent else "Table 1 of its versions 1 to 3"
+    return register(Variant(f"DenseNet{depth}", spec, f"{_PAPER}, {where}", IMAGENET, error))
 
 
 def _cifar(depth: int, growth: int, percent: float | None = None, *, bc: bool = False) -> Variant:

@@ -80,7 +80,7 @@ class Pool:
     def build(self, x: Any, style: ConvStyle, name: str) -> Any:
         """The step on the feature map `x`."""
         if self.pooling == "max":
-            return max_pool(x, self.size, self.stride, padding=self.padding, name=name)
+            return max_pool(x, self.size, self.stride, padding=self.padding, style=style, name=name)
         if self.padding == "symmetric":
             x = layers.ZeroPadding2D(self.size // 2, name=f"{name}_pad")(x)
         padding = "same" if self.padding == "same" else "valid"
@@ -123,7 +123,7 @@ class InceptionSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.se_ratio != int(self.se_ratio) or self.se_ratio < 0:
+        if self.se_ratio < 0:
             raise UsageError(f"se_ratio={self.se_ratio}: give the reduction ratio r of the paper, such as 16, or 0")
         if not self.blocks or not all(self.blocks):
             raise UsageError(f"blocks={self.blocks}: give at least one stage, and at least one block a stage")
@@ -204,7 +204,9 @@ class GoogLeNetSpec(InceptionSpec):
             {"main": ..., "aux1": ..., "aux2": ...}; the paper adds 0.3 of each auxiliary loss to the main one.
         dropout: Share of the pooled features dropped in front of the main classifier; 0.2 in torchvision.
         form: "paper"; "torchvision": always with BatchNorm, without local response normalisation, 3x3 in place of
-            5x5 convolutions, 2x2 in place of the last 3x3 max-pool. The auxiliary classifiers average as in the paper.
+            5x5 convolutions, 2x2 in place of the last 3x3 max-pool. Its published weights are trained on
+            pixels from -1 to 1: `pixel_stats=((127.5,) * 3, (127.5,) * 3)`. The auxiliary classifiers average as in
+            the paper, where torchvision pools to 4x4: their outputs are not torchvision's.
 
     References: Szegedy et al. 2015, arXiv:1409.4842, Fig. 2b, Table 1 and section 5.
     """

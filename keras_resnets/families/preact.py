@@ -11,7 +11,8 @@ def _imagenet(name: str, block: str, depths: tuple[int, ...], percent: float | N
     """The nets of section 5, which stride in the 3x3 as the authors' code does."""
     spec = ResNetSpec(block=block, depths=depths, preact=True, stride_in_3x3=block == "bottleneck")  # type: ignore[arg-type]
     error = Error(percent, f"ImageNet top-1, one 320x320 crop, {_PAPER}, Table 5") if percent else None
-    return register(Variant(name, spec, f"{_PAPER}, section 5 and Table 5", IMAGENET, error))
+    where = "section 5 and Table 5" if percent else "Fig. 1b, in the depths of He et al. 2015, Table 1"
+    return register(Variant(name, spec, f"{_PAPER}, {where}", IMAGENET, error))
 
 
 def _cifar(depth: int, percent: float | None = None) -> Variant:
@@ -21,7 +22,8 @@ def _cifar(depth: int, percent: float | None = None) -> Variant:
         raise ValueError(f"depth={depth}: a CIFAR bottleneck net has 9n+2 layers")
     spec = ResNetSpec(block="bottleneck", depths=(blocks,) * 3, widths=(16, 32, 64), stem="cifar", preact=True)
     error = Error(percent, f"CIFAR-10, {_PAPER}, Table 4") if percent else None
-    return register(Variant(f"PreActResNet{depth}", spec, f"{_PAPER}, Table 4", CIFAR10, error))
+    where = "Table 4" if percent else "in the bottleneck form of its Table 4"
+    return register(Variant(f"PreActResNet{depth}", spec, f"{_PAPER}, {where}", CIFAR10, error))
 
 
 ResNet18V2 = _imagenet("ResNet18V2", "basic", (2, 2, 2, 2))

@@ -55,13 +55,14 @@ class ResNetSpec(Spec):
         se_ratio: Reduction ratio r of a squeeze-excite unit at the end of every branch; 0 leaves it out.
         drop_path: Share of the images that lose the last block's branch in training; earlier blocks lose linearly
             less (stochastic depth, 1 - p_L of the paper).
-        dropout: Share of the features dropped between the convolutions of a block (Wide ResNet).
+        dropout: Share of the features dropped between the convolutions of a block (Wide ResNet), with
+            form="senet154" in front of the classifier.
         zero_init_residual: Whether every branch starts as nothing: its last normalisation, in a pre-activation
             block its last convolution, starts at zero.
         form: "paper"; "mlperf_tiny": biases, Keras's own padding and BatchNorm constants, and no BatchNorm on the
             projection; "keras": pre-activation as in keras.applications, with the stride in a stage's last block and
             a pool that pads the bare stem convolution, which has a bias; "senet154": three 3x3 convolutions as stem,
-            the first 1x1 half as wide, 3x3 projections, dropout in front of the classifier.
+            the first 1x1 half as wide, 3x3 projections.
 
     References: He et al. 2015, arXiv:1512.03385, section 3.3 (shortcuts), Fig. 5 (blocks); He et al. 2016,
     arXiv:1603.05027, Fig. 1b and appendix; Xie et al. 2017, arXiv:1611.05431, Fig. 3c; Hu et al. 2018,
@@ -98,7 +99,7 @@ class ResNetSpec(Spec):
             raise UsageError(f"stem_width={self.stem_width}: give a positive number, or 0 for the first stage's width")
         if self.groups < 1 or self.base_width < 1:
             raise UsageError(f"groups={self.groups}, base_width={self.base_width}: give positive numbers")
-        if self.se_ratio != int(self.se_ratio) or self.se_ratio < 0:
+        if self.se_ratio < 0:
             raise UsageError(f"se_ratio={self.se_ratio}: give the reduction ratio r of the paper, such as 16, or 0")
         if self.block == "bottleneck" and any(width * self.base_width % 64 for width in self.widths):
             raise UsageError(
@@ -118,10 +119,13 @@ class ResNetSpec(Spec):
             raise UsageError("drop_path and zero_init_residual leave a plain net with nothing; give it a shortcut")
         if self.form == "mlperf_tiny" and (self.preact or self.norm != "batch"):
             raise UsageError("form='mlperf_tiny' is a post-activation net with BatchNorm; leave preact and norm alone")
-        if self.form == "keras" and not (self.preact and self.block == "bottleneck" and self.stem == "imagenet"):
+        keras_form = self.preact and self.block == "bottleneck" and self.stem == "imagenet" and self.shortcut == "B"
+        if self.form == "keras" and not keras_form:
             raise UsageError("form='keras' is that of keras.applications' ResNet50V2, ResNet101V2 and ResNet152V2")
         if self.form == "senet154" and (self.preact or self.block == "basic" or self.stem == "cifar"):
             raise UsageError("form='senet154' is a post-activation bottleneck net with an ImageNet stem")
+        if self.form == "senet154" and any(width * self.base_width // 64 % 2 for width in self.widths):
+            raise UsageError(f"base_width={self.base_width}: form='senet154' halves the channels of a group; give more")
 
     @property
     def style(self) -> ConvStyle:
@@ -135,7 +139,7 @@ class ResNetSpec(Spec):
 
     @property
     def head_dropout(self) -> float:
-        return 0.2 if self.form == "senet154" else 0.0
+        return self.dropout if self.form == "senet154" else 0.0
 
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         x = stem(self, x, self.stem_width or self.widths[0])
@@ -189,12 +193,12 @@ def stem(spec: ResNetSpec, x: Any, width: int) -> Any:
     """The layers in front of the first block, activated and pooled."""
     if spec.form == "keras":
         x = conv(x, width, 7, stride=2, style=spec.style, use_bias=True, name="stem_conv")
-        return max_pool(x, name="stem_pool")
+        return max_pool(x, name="stem_pool")  # pads with zeros though no ReLU stands in front, as the published one
     if spec.form == "senet154":
         x = conv_bn(x, width, 3, stride=2, style=spec.style, name="stem_conv1")
         x = conv_bn(x, width, 3, style=spec.style, name="stem_conv2")
         x = conv_bn(x, 2 * width, 3, style=spec.style, name="stem_conv3")
-        return max_pool(x, name="stem_pool")
+        return max_pool(x, style=spec.style, name="stem_pool")
     return {"imagenet": imagenet_stem, "cifar": cifar_stem}[spec.stem](x, width, spec.style)
 
 
@@ -264,7 +268,9 @@ def convolutions(spec: ResNetSpec, place: Place) -> list[tuple[int, int, int, in
 
 
 def _dropout(spec: ResNetSpec, y: Any, place: Place) -> Any:
-    return layers.Dropout(spec.dropout, name=f"{place.name}_dropout")(y) if spec.dropout else y
+    if not spec.dropout or spec.form == "senet154":
+        return y
+    return layers.Dropout(spec.dropout, name=f"{place.name}_dropout")(y)
 
 
 def _finish_branch(spec: ResNetSpec, y: Any, place: Place) -> Any:

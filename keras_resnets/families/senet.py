@@ -45,6 +45,7 @@ SENet154 = _imagenet(
         base_width=4,
         stride_in_3x3=True,
         se_ratio=RATIO,
+        dropout=0.2,
         form="senet154",
     ),
     "section 4 and appendix",

@@ -48,7 +48,7 @@ class ShuffleNetSpec(Spec):
         large = self.stem == "imagenet"
         x = conv_bn(x, self.stem_width, 3, stride=2 if large else 1, style=self.style, name="stem_conv")
         if large:
-            x = max_pool(x, name="stem_pool")
+            x = max_pool(x, style=self.style, name="stem_pool")
         yield "stem", x
         for stage, (width, repeats) in enumerate(zip(self.widths, REPEATS, strict=True), 1):
             for block in range(1, repeats + 1):

@@ -80,7 +80,7 @@ class SqueezeNetSpec(Spec):
         yield "stem", x
         for stage, widths in enumerate(self.widths, 1):
             if stage > 1 or imagenet:
-                x = max_pool(x, padding="ceil", name=f"stage{stage}_pool")
+                x = max_pool(x, padding="ceil", style=self.style, name=f"stage{stage}_pool")
             for block, width in enumerate(widths, 1):
                 x = fire(self, x, width, f"stage{stage}_block{block}")
             yield f"stage{stage}", x

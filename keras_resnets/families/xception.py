@@ -26,6 +26,7 @@ class XceptionSpec(Spec):
         blocks: For each stage its residual blocks, for each block the channels of its separable convolutions. A
             stage's first block halves the map; the others end in as many channels as they begin with.
         exit_widths: Channels of the separable convolutions behind the last residual block.
+        dropout: Share of the pooled features dropped in front of the classifier; the paper's section 4.3.
 
     References: Chollet 2017, arXiv:1610.02357, Fig. 5.
     """
@@ -35,9 +36,11 @@ class XceptionSpec(Spec):
     stem_widths: tuple[int, int] = (32, 64)
     blocks: tuple[tuple[tuple[int, ...], ...], ...] = BLOCKS
     exit_widths: tuple[int, ...] = (1536, 2048)
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_share("dropout")
         blocks = [block for stage in self.blocks for block in stage]
         rows = (self.stem_widths, self.exit_widths, *blocks)
         if len(self.stem_widths) != 2 or not all(row and min(row) > 0 for row in rows):
@@ -60,7 +63,11 @@ class XceptionSpec(Spec):
 
     @property
     def min_size(self) -> int:
-        return 71
+        return 71  # as the published network; its last map then has three positions a side
+
+    @property
+    def head_dropout(self) -> float:
+        return self.dropout
 
     def depth(self, longest_path: int) -> int:
         """36: the paper counts a separable convolution once, and not the classifier."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from keras_resnets.errors import UsageError, first_line
+from keras_resnets.errors import UsageError
 from keras_resnets.weights import own
 from keras_resnets.weights.keras_names import (
     DENSENET,
@@ -65,26 +65,18 @@ class Published:
         """Mean and standard deviation of each channel, RGB."""
         return PIXEL_STATS[self.pixels]
 
-    def check(self, spec: Any, options: Mapping[str, Any], pixel_stats: Any) -> None:
-        """Finds what would make our network another than the published one.
+    def contradiction(self, spec: Any, options: Mapping[str, Any]) -> str | None:
+        """What makes our network another than the published one, or None.
 
         Args:
             spec: The spec of our network before options.
             options: Options that the caller changes.
-            pixel_stats: Normalisation that the caller gives.
-
-        Raises:
-            UsageError: If an option or the normalisation contradicts the published weights.
         """
         for key in options.keys() - set(TRAINING_ONLY):
             needed = self.options.get(key, getattr(spec, key))
             if options[key] != needed:
-                raise UsageError(f"weights: the published weights need {key}={needed!r}, not {options[key]!r}")
-        if pixel_stats is not None:
-            raise UsageError(
-                "weights: the published weights have their own normalisation; "
-                "give include_preprocessing=True instead of pixel_stats"
-            )
+                return f"the published weights need {key}={needed!r}, not {options[key]!r}"
+        return None
 
     def load(
         self, model: keras.Model, weights: str | Path, *, include_top: bool, classes: int, raw_pixels: bool
@@ -109,14 +101,17 @@ class Published:
         assign(model, arrays, source)
 
     def _build_twin(self, weights: str | Path, include_top: bool, classes: int) -> keras.Model:
-        if weights != "imagenet":
-            own.check_exists(Path(weights))
+        arguments = {"include_top": include_top, "classes": classes, **self.arguments}
         try:
-            builder = _builder(self.builder)
-            return builder(weights=str(weights), include_top=include_top, classes=classes, **self.arguments)
+            if not str(weights).endswith(".weights.h5"):
+                return _builder(self.builder)(weights=str(weights), **arguments)
+            twin = _builder(self.builder)(weights=None, **arguments)
         except (ValueError, OSError, KeyError) as error:
             what = "keras.applications" if weights == "imagenet" else str(weights)
-            raise UsageError(f"weights: {what} gives no weights for {self.builder}: {first_line(error)}") from error
+            reason = " ".join(str(error).split())
+            raise UsageError(f"weights: {what} gives no weights for {self.builder}: {reason}") from error
+        own.load(twin, Path(weights))
+        return twin
 
     def _collect(self, model: keras.Model, twin: keras.Model, source: str) -> Arrays:
         theirs = _by_stable_name(twin)
@@ -208,11 +203,14 @@ def find(name: str, weights: str | Path | None) -> Published | None:
         weights: As given by the caller.
 
     Raises:
-        UsageError: If published weights are asked for and there are none.
+        UsageError: If published weights are asked for and there are none, or the path is no weights file of Keras.
     """
-    legacy = weights is not None and str(weights).endswith(".h5") and not str(weights).endswith(".weights.h5")
-    if weights != "imagenet" and not legacy:
+    if weights is None:
         return None
+    if weights != "imagenet":
+        own.check_path(Path(weights))
+        if str(weights).endswith(".weights.h5"):
+            return None
     if name not in PUBLISHED:
         raise UsageError(
             f"weights={str(weights)!r}: Keras publishes none for {name}; it does for {', '.join(PUBLISHED)}"

@@ -11,18 +11,38 @@ import keras
 
 from keras_resnets.errors import UsageError
 
+# Layers without weights that a caller adds or leaves out in front of the network or behind it.
+AROUND = ("global_average_pooling2d", "global_max_pooling2d", "input_layer", "normalization")
+
+
+def check_path(path: Path) -> None:
+    """Finds a path that is no weights file of Keras.
+
+    Raises:
+        UsageError: If it is of another kind, or not there.
+    """
+    if path.suffix == ".keras":
+        # It holds a whole model: loading only its weights would silently leave its normalisation behind.
+        raise UsageError(f"weights: {path} is no .weights.h5 file; a .keras file is loaded by keras.models.load_model")
+    if path.suffix in (".pth", ".pt", ".th", ".safetensors"):
+        raise UsageError(f"weights: {path} is torch's; build the network, then call load_torch_weights(model, path)")
+    if path.suffix != ".h5":
+        raise UsageError(f"weights={str(path)!r}: give None, 'imagenet' or the path of a .weights.h5 or .h5 file")
+    check_exists(path)
+
+
+def check_exists(path: Path) -> None:
+    """Raises a UsageError if there is no such file."""
+    if not path.is_file():
+        raise UsageError(f"weights: no file {path}; give the path of a weights file, or None")
+
 
 def load(model: keras.Model, path: Path) -> None:
     """Loads a `.weights.h5` file into the model.
 
     Raises:
-        UsageError: If the file is missing, of another kind, damaged, or of another network. The model may then
-            hold some of it: it is not handed out.
+        UsageError: If the file is damaged, or of another network. The model may then hold some of it.
     """
-    if not path.name.endswith(".weights.h5"):
-        # A .keras file holds a whole model: loading only its weights would silently leave its normalisation behind.
-        raise UsageError(f"weights: {path} is no .weights.h5 file; a .keras file is loaded by keras.models.load_model")
-    check_exists(path)
     if not has_layers_of(model, path):
         raise UsageError(
             f"weights: {path} does not fit {model.name}: it is damaged, or of a network with other layers; "
@@ -37,17 +57,12 @@ def load(model: keras.Model, path: Path) -> None:
         raise UsageError(f"weights: {path} does not fit {model.name}: {reason}") from error
 
 
-def check_exists(path: Path) -> None:
-    """Raises a UsageError if there is no such file."""
-    if not path.is_file():
-        raise UsageError(f"weights: no file {path}; give the path of a weights file, or None")
-
-
 def has_layers_of(model: keras.Model, path: Path) -> bool:
     """Whether a `.weights.h5` file was written by a model with as many layers of each class and shape.
 
     Keras files a layer under its class and a running number, whatever its name: a network with other layers could load
-    what happens to fit without a word.
+    what happens to fit without a word. Layers without weights count, too: they tell paddings and droppings apart, and
+    these move the running numbers. Networks that differ in a layer's settings alone look the same.
     """
     found: Counter[tuple[str, tuple[Any, ...]]] = Counter()
     try:
@@ -57,10 +72,15 @@ def has_layers_of(model: keras.Model, path: Path) -> bool:
                 found[re.sub(r"_\d+$", "", key), shapes] += 1
     except (OSError, AttributeError):
         return False
-    return found == Counter(
+    expected = Counter(
         (snake_case(type(layer).__name__), tuple(tuple(weight.shape) for weight in layer.weights))
         for layer in model.layers
     )
+    return _without_surroundings(found) == _without_surroundings(expected)
+
+
+def _without_surroundings(layers: Counter[tuple[str, tuple[Any, ...]]]) -> dict[tuple[str, tuple[Any, ...]], int]:
+    return {layer: count for layer, count in layers.items() if layer[0] not in AROUND}
 
 
 def snake_case(name: str) -> str:

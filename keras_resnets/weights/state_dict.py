@@ -19,13 +19,13 @@ BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", 
 KERNEL_BIAS = {"kernel": "weight", "bias": "bias"}
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep the state dict
-PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile
+PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 
 
 def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any]) -> None:
     """Loads a network trained in torch into the same network of this package.
 
-    Knows the names of torchvision and timm and of the CIFAR zoos kuangliu/pytorch-cifar,
+    Knows the names of torchvision and timm and of the CIFAR zoos kuangliu/pytorch-cifar (ResNet),
     akamaster/pytorch_resnet_cifar10 and chenyaofo/pytorch-cifar-models. Convolution biases in front of a BatchNorm are
     absorbed by it, exactly; so is another BatchNorm epsilon.
 
@@ -38,6 +38,10 @@ def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any
         UsageError: If the file cannot be read, an entry is missing, left over or misshapen (all of them are listed),
             or the network strides or pads elsewhere than the torch network. The model then stays as it was.
     """
+    if not isinstance(source, Mapping | str | Path):
+        raise UsageError(f"weights: give a state dict or the path of one, not a {type(source).__name__}")
+    if not isinstance(model, keras.Model) or isinstance(model, keras.Sequential) or not hasattr(model, "inputs"):
+        raise UsageError("weights: give a network of this package, a functional model")
     title = "the state dict" if isinstance(source, Mapping) else str(source)
     state = _unwrap(source if isinstance(source, Mapping) else _read(Path(source)), title)
     naming = _choose_naming(model, state)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 IMPORTS = 9
-BUILDS = 7
+BUILDS = 5
 RESULTS = Path(__file__).with_name("results.json")
 
 TIMED_IMPORT = """

@@ -72,6 +72,29 @@ def test_raw_pixels_are_normalised_as_the_weights_were_trained(name, tmp_path):
     assert_equal(run(ours, raw), expected)
 
 
+def assert_same(first: keras.Model, second: keras.Model) -> None:
+    np.testing.assert_array_equal(run(first, noise(64)), run(second, noise(64)))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["resnet50v2", "mobilenetv1_x0_25", "mobilenetv2_x0_35", "densenet121"])
+def test_own_file_of_a_network_trained_on_from_published_weights_is_that_network(name, tmp_path):
+    """Its options come back with it: Keras's padding, Keras's form."""
+    shape = {"include_top": False, "input_shape": (64, 64, 3)}
+    build_twin(name, **shape).save(tmp_path / "twin.h5")
+    first = create_model(name, weights=tmp_path / "twin.h5", **shape)
+    first.save_weights(tmp_path / "own.weights.h5")
+    assert_same(create_model(name, weights=tmp_path / "own.weights.h5", **shape), first)
+    pooled = create_model(name, weights=tmp_path / "own.weights.h5", pooling="avg", **shape)
+    np.testing.assert_allclose(run(pooled, noise(64)), run(first, noise(64)).mean((1, 2)), rtol=1e-4, atol=1e-4)
+    if PUBLISHED[name].pixels != "torch":
+        with pytest.raises(UsageError, match="give pixel_stats"):
+            create_model(name, weights=tmp_path / "own.weights.h5", include_preprocessing=True, **shape)
+    mine = create_model(name, **shape)
+    mine.save_weights(tmp_path / "mine.weights.h5")
+    assert_same(create_model(name, weights=tmp_path / "mine.weights.h5", **shape), mine)
+
+
 def test_every_published_network_is_ours():
     assert set(PUBLISHED) <= set(list_models())
     for name, published in PUBLISHED.items():

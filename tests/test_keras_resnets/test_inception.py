@@ -29,6 +29,11 @@ def test_auxiliary_classifiers_equal_torch_and_leave_the_main_one_alone():
     np.testing.assert_allclose(plain.predict(images, verbose=0), found["main"], rtol=1e-5)
 
 
+def test_auxiliary_classifiers_need_the_top():
+    with pytest.raises(UsageError, match="needs include_top=True"):
+        build_tiny("googlenet", **WITH_HEADS, include_top=False)
+
+
 def test_auxiliary_classifiers_train_and_come_back(tmp_path):
     keras.utils.set_random_seed(0)
     model = build_tiny("googlenet", **WITH_HEADS)
@@ -76,7 +81,7 @@ def test_local_response_norm_is_caffes(data_format):
         ("googlenet", {"blocks": (((4, 2, 4),),)}, r"should be conv1, reduce3, conv3, reduce5, conv5, projected"),
         ("googlenet", {"stem_widths": (4, 0, 8)}, "each number at least 1"),
         ("bninception", {"blocks": (((4, 2, 4, 2, 4, "sum", 2),),)}, "conv1, reduce3"),
-        ("bninception", {"se_ratio": 0.25}, "reduction ratio r"),
+        ("bninception", {"se_ratio": 0.25}, "give a whole number"),
         ("inceptionv3", {"blocks": ((V1,),)}, "three stages"),
         ("xception", {"blocks": ((),)}, "give every stage a block"),
         ("xception", {"blocks": (((8, 8), (8, 4)),)}, "one number of channels"),
