@@ -4,6 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -36,8 +37,8 @@ class Spec(ABC):
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        for field, hint in get_type_hints(type(self)).items():
-            if field != "family" and not _fits(getattr(self, field), hint):
+        for field, hint in _field_types(type(self)).items():
+            if not _fits(getattr(self, field), hint):
                 raise UsageError(f"{field}={getattr(self, field)!r}: give {_describe(hint)}")
         self._check_choice("norm", layers.Norm)
         try:
@@ -99,6 +100,12 @@ class Spec(ABC):
     def depth(self, longest_path: int) -> int:
         """The number of layers as the family's paper counts them, from the weighted layers on the longest path."""
         return longest_path
+
+
+@cache
+def _field_types(spec: type[Spec]) -> dict[str, Any]:
+    hints = get_type_hints(spec)
+    return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
 
 
 def _fits(value: Any, hint: Any) -> bool:
