@@ -93,7 +93,7 @@ def cost() -> str:
         lines.append(f"| {backend} | {imported:.3f} | {middle:.2f} | {' | '.join(ends)} |")
     environment = next(iter(results.values()))["environment"]
     note = (
-        f"`make bench`: medians, side by side, for the smallest of each of the {len(ratios)} kinds of network that both "
+        f"`make bench`: medians, side by side, for the smallest of each of {len(ratios)} kinds of network that both "
         f"packages have; "
         f"{environment['processor']}, {environment['cores']} cores, Keras {environment['keras']}."
     )
