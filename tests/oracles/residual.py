@@ -150,7 +150,7 @@ CASES = {
         shortcut="A",
         preact=True,
         se=True,
-        shrink={"se_ratio": 4},
+        shrink={"se_ratio": 1},
     ),
     "senet154": case(
         "senet154", (4, 8), senet154, depths=(1, 1), shrink={"groups": 4, "base_width": 32, "se_ratio": 4}
