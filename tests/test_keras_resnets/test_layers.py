@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import torch
+from tiny import run
 
-from keras_resnets.layers import ChannelShuffle, ChannelSplit, ZeroPadShortcut, conv_bn, divisible
+from keras_resnets.layers import ChannelShuffle, ChannelSplit, ConvStyle, ZeroPadShortcut, conv_bn, divisible, max_pool
 
 
 @pytest.mark.parametrize(("size", "filters", "stride"), [((4, 6), 8, 2), ((5, 5), 7, 2), ((4, 4), 5, 1)])
@@ -51,3 +53,16 @@ def test_a_layer_is_named_after_its_convolution():
 def test_divisible_never_drops_below_nine_tenths(value, rounded):
     assert divisible(value) == rounded
     assert divisible(value) >= 0.9 * value
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_a_max_pool_pads_never_wins(activation):
+    """Equal to torch's pool, which pads with minus infinity, on a map of what the activation puts out."""
+    x = np.random.default_rng(0).normal(-1, 1, size=(2, 6, 7, 3))
+    x = (np.maximum(x, 0) if activation == "relu" else np.tanh(x)).astype("float32")
+    inputs = keras.Input((6, 7, 3))
+    model = keras.Model(inputs, max_pool(inputs, style=ConvStyle(activation=activation), name="pool"))
+    expected = torch.nn.functional.max_pool2d(torch.tensor(x).permute(0, 3, 1, 2), 3, 2, 1).permute(0, 2, 3, 1)
+    np.testing.assert_array_equal(run(model, x), expected.numpy())
+    again = keras.Model.from_config(model.get_config())
+    np.testing.assert_array_equal(run(again, x), expected.numpy())
