@@ -27,17 +27,20 @@ LARGEST = 64  # side of the images, where the network takes such small ones: the
 
 def build(name: str):
     """The network with weights that every backend draws alike, logits out, and two images."""
+    import keras
     import numpy as np
     from tiny import randomize
 
     from keras_resnets import create_model, get_variant
 
     variant = get_variant(name)
-    side, _, channels = variant.data.input_shape
-    side = min(side, max(LARGEST, variant.spec.min_size))
-    if hasattr(variant.spec, "head_width"):
-        side = variant.data.input_shape[0]  # their classifiers read every position of the last map
-    model = randomize(create_model(name, input_shape=(side, side, channels), classifier_activation=None))
+    full, _, channels = variant.data.input_shape
+    side = min(full, max(LARGEST, variant.spec.min_size))
+    model = create_model(name, input_shape=(side, side, channels), classifier_activation=None)
+    if any(isinstance(layer, keras.layers.Flatten) for layer in model.layers):
+        side = full  # the classifier reads every position of the last map: another image, other weights
+        model = create_model(name, input_shape=(side, side, channels), classifier_activation=None)
+    randomize(model)
     images = np.random.default_rng(1).normal(size=(2, side, side, channels)).astype("float32")
     return model, images, lambda other: other.predict(images, verbose=0)
 
