@@ -10,7 +10,8 @@ from keras_resnets.graph import walk
 from keras_resnets.registry import get_variant
 from keras_resnets.variant import Error
 
-COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+COUNTED = (*CONVOLUTIONS, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def iter_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 def _layer_macs(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.layers.Dense):
         return math.prod(layer.kernel.shape)
-    if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+    if not isinstance(layer, CONVOLUTIONS):
         if any(len(weight.shape) > 2 for weight in layer.weights):
             raise ValueError(f"{layer.name}: the MACs of a {type(layer).__name__} are not counted")
         return 0
@@ -111,7 +112,8 @@ def _layer_macs(layer: keras.layers.Layer) -> int:
     height, width = layer.output.shape[1:3] if last else layer.output.shape[2:4]
     if height is None or width is None:
         raise ValueError(f"{layer.name}: MACs need a known image size; build the model with a full input_shape")
-    return height * width * math.prod(layer.kernel.shape)
+    kernels = [weight.shape for weight in layer.weights if weight.name.endswith("kernel")]
+    return height * width * sum(map(math.prod, kernels))
 
 
 def depth(model: keras.Model) -> int:

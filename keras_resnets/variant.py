@@ -1,147 +1,27 @@
 """A variant: one named network of a paper, and the callable that builds it."""
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.errors import UsageError
+from keras_resnets.spec import Spec, fits
 from keras_resnets.weights import applications, own
 
 PixelStats = tuple[Sequence[float], Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Spec(ABC):
-    """What a family's networks differ in. A family derives from it and every field becomes an option.
-
-    Args:
-        norm: Normalisation behind every convolution: "batch", "layer", "instance", "group" or "none".
-        activation: A Keras activation name.
-
-    Attributes:
-        family: Name of the family.
-    """
-
-    family: ClassVar[str]
-
-    norm: layers.Norm = "batch"
-    activation: str = "relu"
-
-    def __post_init__(self) -> None:
-        for field, hint in _field_types(type(self)).items():
-            if not _fits(getattr(self, field), hint):
-                raise UsageError(f"{field}={getattr(self, field)!r}: give {_describe(hint)}")
-        self._check_choice("norm", layers.Norm)
-        try:
-            keras.activations.get(self.activation)
-        except ValueError:
-            raise UsageError(f"activation={self.activation!r}: Keras has no activation of that name") from None
-
-    def _check_choice(self, field: str, choices: Any) -> None:
-        value = getattr(self, field)
-        if value not in get_args(choices):
-            raise UsageError(f"{field}={value!r}: choose one of {', '.join(map(str, get_args(choices)))}")
-
-    def _check_share(self, field: str) -> None:
-        value = getattr(self, field)
-        if not 0 <= value < 1:
-            raise UsageError(f"{field}={value}: give a share from 0 to below 1")
-
-    @property
-    def style(self) -> layers.ConvStyle:
-        """How this network writes convolution, normalisation and activation."""
-        return layers.ConvStyle(norm=self.norm, activation=self.activation)
-
-    @property
-    @abstractmethod
-    def stride(self) -> int:
-        """Input pixels per pixel of the last feature map, in one direction."""
-
-    @property
-    def min_size(self) -> int:
-        """Smallest side of an image."""
-        return self.stride
-
-    @property
-    def head_dropout(self) -> float:
-        """Share of the pooled features that training drops in front of the classifier."""
-        return 0.0
-
-    @property
-    def has_auxiliary_heads(self) -> bool:
-        """Whether more classifiers than one come out, in a dict."""
-        return False
-
-    @abstractmethod
-    def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
-        """Builds the body on the feature map `x`; yields (name, output) of the stem and of each stage.
-
-        Layers are named after the stage they belong to (`stem_...`, `stage2_...`); what shrinks the map at the
-        end of a stage belongs to the next one.
-        """
-
-    def head(self, features: dict[str, Any], classes: int, activation: str | None) -> Any:
-        """Builds the classifier on what `stages` yielded; returns the model's output.
-
-        Raises:
-            UsageError: If the classifier needs an image of known size and has none.
-        """
-        return layers.top(list(features.values())[-1], classes, activation, self.head_dropout)
-
-    def depth(self, longest_path: int) -> int:
-        """The number of layers as the family's paper counts them, from the weighted layers on the longest path."""
-        return longest_path
-
-
-@cache
-def _field_types(spec: type[Spec]) -> dict[str, Any]:
-    hints = get_type_hints(spec)
-    return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type: a number, a switch, a name or a tuple of such."""
-    if hint is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if get_origin(hint) is not tuple:
-        return True
-    parts = get_args(hint)
-    if not isinstance(value, tuple | list):
-        return False
-    if parts[-1] is Ellipsis:
-        return all(_fits(part, parts[0]) for part in value)
-    return len(value) == len(parts) and all(map(_fits, value, parts))
-
-
-def _describe(hint: Any) -> str:
-    """An annotated type in words."""
-    words = {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}
-    if get_origin(hint) is not tuple:
-        return words.get(hint, "another value")
-    part, *_ = parts = get_args(hint)
-    count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-    what = {int: "whole numbers", float: "numbers", str: "names"}.get(part, "tuples")
-    return f"a tuple of {count}{what}"
 
 
 def _check_arguments(pooling: Any, classes: Any, activation: Any, pixel_stats: Any, weights: Any) -> None:
     """Finds arguments of a call that no network can be built with."""
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
-    if not _fits(classes, int) or classes < 1:
+    if not fits(classes, int) or classes < 1:
         raise UsageError(f"classes={classes!r}: a classifier needs a whole number of classes, at least 1")
     try:
         keras.activations.get(activation)
@@ -399,7 +279,7 @@ class Variant:
             height, width, count = self.data.input_shape
             shape = (height, width, count) if last else (count, height, width)
         numbers = isinstance(shape, tuple | list) and all(
-            side is None or (_fits(side, int) and side > 0) for side in shape
+            side is None or (fits(side, int) and side > 0) for side in shape
         )
         if not numbers or len(shape) != 3:
             raise UsageError(f"input_shape={shape!r}: give three positive numbers, (height, width, channels)")

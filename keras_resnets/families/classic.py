@@ -18,7 +18,8 @@ from keras_resnets.layers import (
     max_pool,
 )
 from keras_resnets.registry import register
-from keras_resnets.variant import IMAGENET, MNIST, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import IMAGENET, MNIST, Error, Variant
 
 Lrn = Literal["before_pool", "behind_pool", "none"]
 PlainPoolPadding = Literal["ceil", "valid"]

@@ -9,7 +9,8 @@ from keras import layers
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import channel_axis, channels, conv, imagenet_stem, norm_activation
 from keras_resnets.registry import register
-from keras_resnets.variant import CIFAR10, IMAGENET, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import CIFAR10, IMAGENET, Error, Variant
 
 Stem = Literal["imagenet", "cifar"]
 

@@ -10,7 +10,8 @@ from keras import layers
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import conv, max_pool, norm_activation
 from keras_resnets.registry import register
-from keras_resnets.variant import CIFAR10, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import CIFAR10, Error, Variant
 
 
 @dataclass(frozen=True)

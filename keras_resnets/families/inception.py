@@ -24,7 +24,8 @@ from keras_resnets.layers import (
     squeeze_excite,
 )
 from keras_resnets.registry import register
-from keras_resnets.variant import IMAGENET, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import IMAGENET, Error, Variant
 
 Form = Literal["paper", "torchvision"]
 Row = tuple[Any, ...]

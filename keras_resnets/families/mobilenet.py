@@ -8,8 +8,8 @@ from typing import Any, Literal
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import PAPER, ConvStyle, channels, conv_bn, depthwise_bn, squeeze_excite
-from keras_resnets.variant import Spec
+from keras_resnets.layers import PAPER, ConvStyle, channels, conv_bn, depthwise_bn, drop_path, squeeze_excite
+from keras_resnets.spec import Spec
 
 Stem = Literal["imagenet", "cifar"]
 Padding = Literal["symmetric", "same"]
@@ -75,6 +75,8 @@ def inverted_residual(
     stride: int = 1,
     squeezed: int = 0,
     style: ConvStyle = PAPER,
+    drop: float = 0.0,
+    starts_at_zero: bool = False,
 ) -> Any:
     """Widen with 1x1, filter depthwise, narrow linearly: (h, w, c) -> (h/stride, w/stride, filters).
 
@@ -87,16 +89,20 @@ def inverted_residual(
         stride: Step of the depthwise convolution.
         squeezed: Channels of the narrow layer of a squeeze-excite unit behind it; 0 leaves the unit out.
         style: Normalisation, activation and padding.
+        drop: Share of the images that lose the branch in training, where there is a shortcut.
+        starts_at_zero: Whether the branch starts as nothing, where there is a shortcut.
 
     References: Sandler et al. 2018, arXiv:1801.04381, Fig. 4d; Howard et al. 2019, arXiv:1905.02244, Fig. 4.
     """
+    residual = stride == 1 and channels(x) == filters
     y = x
     if expanded != channels(x):
         y = conv_bn(y, expanded, 1, style=style, name=f"{name}_expand_conv")
     y = depthwise_bn(y, kernel, stride=stride, style=style, name=f"{name}_depthwise_conv")
     if squeezed:
         y = squeeze_excite(y, squeezed, gate="hard_sigmoid", name=name)
-    y = conv_bn(y, filters, 1, style=style, linear=True, name=f"{name}_project_conv")
-    if stride == 1 and channels(x) == filters:
-        y = layers.Add(name=f"{name}_add")([x, y])
-    return y
+    zero = residual and starts_at_zero
+    y = conv_bn(y, filters, 1, style=style, linear=True, starts_at_zero=zero, name=f"{name}_project_conv")
+    if not residual:
+        return y
+    return layers.Add(name=f"{name}_add")([x, drop_path(y, drop, name=f"{name}_drop_path")])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from keras_resnets.families.mobilenet import MobileNetSpec, inverted_residual
 from keras_resnets.layers import channels, conv_bn, divisible
 from keras_resnets.registry import register
+from keras_resnets.spec import ResidualSpec
 from keras_resnets.variant import CIFAR10, Error, Variant
 
 _PAPER = "Sandler et al. 2018, arXiv:1801.04381"
@@ -18,7 +19,7 @@ HEAD_WIDTH = 1280
 
 
 @dataclass(frozen=True)
-class MobileNetV2Spec(MobileNetSpec):
+class MobileNetV2Spec(MobileNetSpec, ResidualSpec):
     """MobileNetV2; the width multiplier never narrows the last 1x1 convolution.
 
     References: Sandler et al. 2018, arXiv:1801.04381, Table 2 and section 6.1; dropout as in
@@ -33,14 +34,18 @@ class MobileNetV2Spec(MobileNetSpec):
         first, *strides = self.strides([2, *(stride for *_, stride in STAGES)])
         x = conv_bn(x, divisible(STEM_WIDTH * self.alpha), 3, stride=first, style=self.style, name="stem_conv")
         yield "stem", x
+        made, total = 0, sum(repeats for _, _, repeats, _ in STAGES)
         for stage, ((expansion, width, repeats, _), stride) in enumerate(zip(STAGES, strides, strict=True), 1):
             for block in range(1, repeats + 1):
+                made += 1
                 x = inverted_residual(
                     x,
                     expansion * channels(x),
                     divisible(width * self.alpha),
                     stride=stride if block == 1 else 1,
                     style=self.style,
+                    drop=self.drop_rate(made, total),
+                    starts_at_zero=self.zero_init_residual,
                     name=f"stage{stage}_block{block}",
                 )
             yield f"stage{stage}", x

@@ -10,6 +10,7 @@ from keras import layers
 from keras_resnets.families.mobilenet import MobileNetSpec, inverted_residual
 from keras_resnets.layers import HE, ConvStyle, activate, channels, conv_bn, divisible
 from keras_resnets.registry import register
+from keras_resnets.spec import ResidualSpec
 from keras_resnets.variant import CIFAR10, Error, Variant
 
 _PAPER = "Howard et al. 2019, arXiv:1905.02244"
@@ -62,7 +63,7 @@ SE_RATIO = 4  # section 5.3: squeeze-excite to 1/4 of the expanded channels
 
 
 @dataclass(frozen=True)
-class MobileNetV3Spec(MobileNetSpec):
+class MobileNetV3Spec(MobileNetSpec, ResidualSpec):
     """MobileNetV3; the width multiplier never narrows the layer in front of the classifier.
 
     Args:
@@ -90,17 +91,19 @@ class MobileNetV3Spec(MobileNetSpec):
         first, *strides = self.strides([2, *(stage.stride for stage in table)])
         x = conv_bn(x, divisible(STEM_WIDTH * self.alpha), 3, stride=first, style=self.style, name="stem_conv")
         yield "stem", x
-        before = STEM_WIDTH
+        before, total = STEM_WIDTH, sum(len(stage.expanded) for stage in table)
+        made = 0
         for number, (stage, stride) in enumerate(zip(table, strides, strict=True), 1):
-            x = self._stage(x, stage, before, stride, f"stage{number}")
-            before = stage.width
+            drops = [self.drop_rate(made + block, total) for block in range(1, len(stage.expanded) + 1)]
+            x = self._stage(x, stage, before, stride, drops, f"stage{number}")
+            before, made = stage.width, made + len(drops)
             yield f"stage{number}", x
         x = conv_bn(x, divisible(HEAD_EXPANSION * channels(x)), 1, style=self.style, name="head_conv")
         yield "head", x
 
-    def _stage(self, x: Any, stage: Stage, before: int, stride: int, name: str) -> Any:
+    def _stage(self, x: Any, stage: Stage, before: int, stride: int, drops: list[float], name: str) -> Any:
         style = dataclasses.replace(self.style, activation=stage.activation)
-        for block, published in enumerate(stage.expanded, 1):
+        for block, (published, drop) in enumerate(zip(stage.expanded, drops, strict=True), 1):
             # The multiplier narrows what lies between the blocks, and a block widens that by the paper's factor.
             expanded = divisible(channels(x) * published / (before if block == 1 else stage.width))
             x = inverted_residual(
@@ -111,6 +114,8 @@ class MobileNetV3Spec(MobileNetSpec):
                 stride=stride if block == 1 else 1,
                 squeezed=divisible(expanded / SE_RATIO) if stage.squeezes else 0,
                 style=style,
+                drop=drop,
+                starts_at_zero=self.zero_init_residual,
                 name=f"{name}_block{block}",
             )
         return x

@@ -3,7 +3,8 @@
 from keras_resnets.families.residual import ResNetSpec
 from keras_resnets.families.resnet import cifar_spec
 from keras_resnets.registry import register
-from keras_resnets.variant import CIFAR10, IMAGENET, DataSet, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import CIFAR10, IMAGENET, DataSet, Error, Variant
 
 _PAPER = "He et al. 2015, arXiv:1512.03385"
 

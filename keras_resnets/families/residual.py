@@ -25,7 +25,7 @@ from keras_resnets.layers import (
     norm_activation,
     squeeze_excite,
 )
-from keras_resnets.variant import Spec
+from keras_resnets.spec import ResidualSpec
 
 Block = Literal["basic", "bottleneck"]
 Shortcut = Literal["A", "B", "C", "none"]
@@ -36,7 +36,7 @@ EXPANSION = 4  # output channels of a bottleneck per channel of its stage's widt
 
 
 @dataclass(frozen=True)
-class ResNetSpec(Spec):
+class ResNetSpec(ResidualSpec):
     """A residual network.
 
     Args:
@@ -53,12 +53,8 @@ class ResNetSpec(Spec):
         groups: Groups of a bottleneck's 3x3 convolution, the cardinality of ResNeXt.
         base_width: Channels of one group of the 3x3 convolution where the stage's width is 64.
         se_ratio: Reduction ratio r of a squeeze-excite unit at the end of every branch; 0 leaves it out.
-        drop_path: Share of the images that lose the last block's branch in training; earlier blocks lose linearly
-            less (stochastic depth, 1 - p_L of the paper).
         dropout: Share of the features dropped between the convolutions of a block (Wide ResNet), with
             form="senet154" in front of the classifier.
-        zero_init_residual: Whether every branch starts as nothing: its last normalisation, in a pre-activation
-            block its last convolution, starts at zero.
         form: "paper"; "mlperf_tiny": biases, Keras's own padding and BatchNorm constants, and no BatchNorm on the
             projection; "keras": pre-activation as in keras.applications, with the stride in a stage's last block and
             a pool that pads the bare stem convolution, which has a bias; "senet154": three 3x3 convolutions as stem,
@@ -66,7 +62,7 @@ class ResNetSpec(Spec):
 
     References: He et al. 2015, arXiv:1512.03385, section 3.3 (shortcuts), Fig. 5 (blocks); He et al. 2016,
     arXiv:1603.05027, Fig. 1b and appendix; Xie et al. 2017, arXiv:1611.05431, Fig. 3c; Hu et al. 2018,
-    arXiv:1709.01507, Fig. 3; Huang et al. 2016, arXiv:1603.09382; Zagoruyko & Komodakis 2016, arXiv:1605.07146, Fig. 1.
+    arXiv:1709.01507, Fig. 3; Zagoruyko & Komodakis 2016, arXiv:1605.07146, Fig. 1.
     """
 
     family: ClassVar[str] = "resnet"
@@ -82,17 +78,14 @@ class ResNetSpec(Spec):
     groups: int = 1
     base_width: int = 64
     se_ratio: int = 0
-    drop_path: float = 0.0
     dropout: float = 0.0
-    zero_init_residual: bool = False
     form: Form = "paper"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for field, choices in (("block", Block), ("stem", Stem), ("shortcut", Shortcut), ("form", Form)):
             self._check_choice(field, choices)
-        for field in ("drop_path", "dropout"):
-            self._check_share(field)
+        self._check_share("dropout")
         if not self.depths or len(self.depths) != len(self.widths) or min(*self.depths, *self.widths) < 1:
             raise UsageError(f"depths={self.depths}, widths={self.widths}: give one positive number a stage in each")
         if self.stem_width < 0:
@@ -154,7 +147,7 @@ class ResNetSpec(Spec):
                     stride=self._stride(stage, number, depth),
                     first=made == 1,
                     opens_stage=number == 1,
-                    drop=self.drop_path * made / total,
+                    drop=self.drop_rate(made, total),
                 )
                 x = preact_block(self, x, block) if self.preact else post_block(self, x, block)
             yield f"stage{stage}", x

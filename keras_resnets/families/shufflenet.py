@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import conv_bn, max_pool
-from keras_resnets.variant import Spec
+from keras_resnets.spec import Spec
 
 Stem = Literal["imagenet", "cifar"]
 
@@ -41,8 +41,8 @@ class ShuffleNetSpec(Spec):
         return 32 if self.stem == "imagenet" else 8
 
     @abstractmethod
-    def unit(self, x: Any, width: int, stride: int, name: str) -> Any:
-        """One unit: (h, w, c) -> (h/stride, w/stride, width)."""
+    def unit(self, x: Any, width: int, stride: int, name: str, number: int) -> Any:
+        """Unit of that number, counted from 1 over all stages: (h, w, c) -> (h/stride, w/stride, width)."""
 
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         large = self.stem == "imagenet"
@@ -50,7 +50,9 @@ class ShuffleNetSpec(Spec):
         if large:
             x = max_pool(x, style=self.style, name="stem_pool")
         yield "stem", x
+        made = 0
         for stage, (width, repeats) in enumerate(zip(self.widths, REPEATS, strict=True), 1):
             for block in range(1, repeats + 1):
-                x = self.unit(x, width, 2 if block == 1 else 1, f"stage{stage}_block{block}")
+                made += 1
+                x = self.unit(x, width, 2 if block == 1 else 1, f"stage{stage}_block{block}", made)
             yield f"stage{stage}", x

@@ -8,8 +8,9 @@ from keras import layers
 
 from keras_resnets.errors import UsageError
 from keras_resnets.families.shufflenet import REPEATS, ShuffleNetSpec, Stem
-from keras_resnets.layers import ChannelShuffle, activate, channel_axis, channels, conv_bn, depthwise_bn
+from keras_resnets.layers import ChannelShuffle, activate, channel_axis, channels, conv_bn, depthwise_bn, drop_path
 from keras_resnets.registry import register
+from keras_resnets.spec import ResidualSpec
 from keras_resnets.variant import CIFAR10, Error, Variant
 
 _PAPER = "Zhang et al. 2018, arXiv:1707.01083"
@@ -20,7 +21,7 @@ BOTTLENECK = 4  # channels of a unit per channel of its bottleneck, section 3.2
 
 
 @dataclass(frozen=True)
-class ShuffleNetV1Spec(ShuffleNetSpec):
+class ShuffleNetV1Spec(ShuffleNetSpec, ResidualSpec):
     """ShuffleNet.
 
     Args:
@@ -49,11 +50,11 @@ class ShuffleNetV1Spec(ShuffleNetSpec):
                 f"stem_width={self.stem_width}, widths={self.widths}: give multiples of groups={self.groups}"
             )
 
-    def unit(self, x: Any, width: int, stride: int, name: str) -> Any:
-        return unit(self, x, width, stride, name)
+    def unit(self, x: Any, width: int, stride: int, name: str, number: int) -> Any:
+        return unit(self, x, width, stride, name, self.drop_rate(number, sum(REPEATS)))
 
 
-def unit(spec: ShuffleNetV1Spec, x: Any, width: int, stride: int, name: str) -> Any:
+def unit(spec: ShuffleNetV1Spec, x: Any, width: int, stride: int, name: str, drop: float) -> Any:
     """Narrow, shuffle, filter depthwise, widen: (h, w, c) -> (h/stride, w/stride, width). Fig. 2b, 2c.
 
     Around it goes the input: added, or where the unit strides, pooled and concatenated.
@@ -66,9 +67,10 @@ def unit(spec: ShuffleNetV1Spec, x: Any, width: int, stride: int, name: str) -> 
     if groups > 1:
         y = ChannelShuffle(groups, name=f"{name}_shuffle")(y)
     y = depthwise_bn(y, 3, stride=stride, style=style, linear=True, name=f"{name}_depthwise_conv")
-    y = conv_bn(y, added, 1, groups=groups, style=style, linear=True, name=f"{name}_conv2")
+    zero = spec.zero_init_residual and stride == 1
+    y = conv_bn(y, added, 1, groups=groups, style=style, linear=True, starts_at_zero=zero, name=f"{name}_conv2")
     if stride == 1:
-        y = layers.Add(name=f"{name}_add")([x, y])
+        y = layers.Add(name=f"{name}_add")([x, drop_path(y, drop, name=f"{name}_drop_path")])
     else:
         y = layers.Concatenate(axis=channel_axis(), name=f"{name}_concat")([average_pool(x, f"{name}_proj_pool"), y])
     return activate(y, style=style, name=f"{name}_out")

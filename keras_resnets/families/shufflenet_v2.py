@@ -44,7 +44,7 @@ class ShuffleNetV2Spec(ShuffleNetSpec):
         x = conv_bn(last, self.head_width, 1, style=self.style, name="head_conv")
         yield "head", x
 
-    def unit(self, x: Any, width: int, stride: int, name: str) -> Any:
+    def unit(self, x: Any, width: int, stride: int, name: str, number: int) -> Any:
         return basic(x, width, name, self.style) if stride == 1 else downsample(x, width, name, self.style)
 
 

@@ -8,7 +8,8 @@ from keras_resnets.errors import UsageError
 from keras_resnets.families.classic import dense_head
 from keras_resnets.layers import Norm, conv_bn, max_pool
 from keras_resnets.registry import register
-from keras_resnets.variant import IMAGENET, Error, Spec, Variant
+from keras_resnets.spec import Spec
+from keras_resnets.variant import IMAGENET, Error, Variant
 
 _PAPER = "Simonyan & Zisserman 2015, arXiv:1409.1556"
 

@@ -1,22 +1,23 @@
 """Xception: residual blocks of depthwise separable convolutions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import ConvStyle, activate, channels, conv_bn, depthwise, max_pool
+from keras_resnets.layers import HE, ConvStyle, activate, channels, conv_bn, drop_path, max_pool, norm
 from keras_resnets.registry import register
-from keras_resnets.variant import IMAGENET, Error, Spec, Variant
+from keras_resnets.spec import ResidualSpec
+from keras_resnets.variant import IMAGENET, Error, Variant
 
 # Channels of each separable convolution, by stage and block: entry flow, middle flow, and the exit flow's first block.
 BLOCKS = (((128, 128),), ((256, 256),), ((728, 728), *[(728, 728, 728)] * 8), ((728, 1024),))
 
 
 @dataclass(frozen=True)
-class XceptionSpec(Spec):
+class XceptionSpec(ResidualSpec):
     """Xception.
 
     A separable convolution is a depthwise 3x3 and a 1x1 convolution with nothing between them.
@@ -70,30 +71,41 @@ class XceptionSpec(Spec):
         return self.dropout
 
     def depth(self, longest_path: int) -> int:
-        """36: the paper counts a separable convolution once, and not the classifier."""
-        return (longest_path + 1) // 2
+        """36: the paper does not count the classifier."""
+        return longest_path - 1
 
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
         for number, width in enumerate(self.stem_widths, 1):
             stride = 2 if number == 1 else 1
             x = conv_bn(x, width, 3, stride=stride, zeros=0, style=self.style, name=f"stem_conv{number}")
         yield "stem", x
+        made, total = 0, sum(map(len, self.blocks))
         for stage, blocks in enumerate(self.blocks, 1):
             for number, widths in enumerate(blocks, 1):
-                x = residual(self, x, widths, f"stage{stage}_block{number}", stride=2 if number == 1 else 1)
+                made += 1
+                stride = 2 if number == 1 else 1
+                x = residual(self, x, widths, f"stage{stage}_block{number}", stride, self.drop_rate(made, total))
             if stage == len(self.blocks):
                 x = exit_flow(self, x, f"stage{stage}_block{len(blocks) + 1}")
             yield f"stage{stage}", x
 
 
-def separable(spec: XceptionSpec, x: Any, width: int, name: str, number: int) -> Any:
-    """Depthwise 3x3 and 1x1 convolution, then the normalisation: (h, w, c) -> (h, w, width). Fig. 4."""
-    bare = replace(spec.style, norm="batch")  # the bias of the 1x1 serves both
-    x = depthwise(x, 3, style=bare, name=f"{name}_depthwise_conv{number}")
-    return conv_bn(x, width, 1, style=spec.style, linear=True, name=f"{name}_pointwise_conv{number}")
+def separable(spec: XceptionSpec, x: Any, width: int, name: str, number: int, *, starts_at_zero: bool = False) -> Any:
+    """Separable 3x3 convolution, then the normalisation: (h, w, c) -> (h, w, width). Fig. 4."""
+    bare = spec.norm == "none"
+    x = layers.SeparableConv2D(
+        width,
+        3,
+        padding="same",
+        use_bias=bare,
+        depthwise_initializer=HE,
+        pointwise_initializer="zeros" if bare and starts_at_zero else HE,
+        name=f"{name}_conv{number}",
+    )(x)
+    return norm(x, style=spec.style, starts_at_zero=starts_at_zero, name=f"{name}_bn{number}")
 
 
-def residual(spec: XceptionSpec, x: Any, widths: tuple[int, ...], name: str, stride: int) -> Any:
+def residual(spec: XceptionSpec, x: Any, widths: tuple[int, ...], name: str, stride: int, drop: float) -> Any:
     """Activation in front of each separable convolution, pool and projection where it strides. Fig. 5.
 
     (h, w, c) -> (h/stride, w/stride, last width). The stem is activated already, so the first block begins without.
@@ -102,11 +114,12 @@ def residual(spec: XceptionSpec, x: Any, widths: tuple[int, ...], name: str, str
     for number, width in enumerate(widths, 1):
         if (name, number) != ("stage1_block1", 1):
             y = activate(y, style=spec.style, name=f"{name}_{spec.activation}{number}")
-        y = separable(spec, y, width, name, number)
+        zero = spec.zero_init_residual and number == len(widths)
+        y = separable(spec, y, width, name, number, starts_at_zero=zero)
     if stride > 1:
         y = max_pool(y, padding="same", name=f"{name}_pool")
         x = conv_bn(x, channels(y), 1, stride=stride, style=spec.style, linear=True, name=f"{name}_proj_conv")
-    return layers.Add(name=f"{name}_add")([x, y])
+    return layers.Add(name=f"{name}_add")([x, drop_path(y, drop, name=f"{name}_drop_path")])
 
 
 def exit_flow(spec: XceptionSpec, x: Any, name: str) -> Any:

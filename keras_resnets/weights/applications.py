@@ -165,9 +165,6 @@ def _class_name(layer: keras.layers.Layer) -> str:
 def _arrays(ours: keras.layers.Layer, theirs: keras.layers.Layer) -> list[tuple[str, np.ndarray]]:
     """The arrays of a layer of keras.applications in the shape that our layer wants."""
     arrays = {weight.name: np.asarray(keras.ops.convert_to_numpy(weight)) for weight in theirs.weights}
-    if isinstance(theirs, keras.layers.SeparableConv2D):  # two layers of ours share it
-        part = "depthwise_kernel" if isinstance(ours, keras.layers.DepthwiseConv2D) else "pointwise_kernel"
-        return [("kernel", arrays[part])]
     if isinstance(ours, keras.layers.Dense) and isinstance(theirs, keras.layers.Conv2D):
         arrays["kernel"] = arrays["kernel"][0, 0]
     return list(arrays.items())

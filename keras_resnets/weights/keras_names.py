@@ -69,7 +69,7 @@ XCEPTION = by_rules(
     _HEAD,
     (r"stem_conv(\d)", r"block1_conv\1"),
     (r"stem_bn(\d)", r"block1_conv\1_bn"),
-    (rf"{_CONV_STAGE}_(?:depth|point)wise_(?P<kind>conv|bn)(?P<place>\d)", _xception_block),
+    (rf"{_CONV_STAGE}_(?P<kind>conv|bn)(?P<place>\d)", _xception_block),
     (rf"{_CONV_STAGE}_proj_conv", lambda m: f"conv2d_{int(m['stage']) - 1}"),
     (rf"{_CONV_STAGE}_proj_bn", lambda m: f"batch_normalization_{int(m['stage']) - 1}"),
 )

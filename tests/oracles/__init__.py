@@ -44,8 +44,8 @@ class Oracle:
         }
         self.epsilon = epsilon
 
-    def conv(self, x, name, stride=1, groups=1, padding=None):
-        kernel = self.weights[f"{name}/kernel"]
+    def conv(self, x, name, stride=1, groups=1, padding=None, part="kernel"):
+        kernel = self.weights[f"{name}/{part}"]
         # Keras: (height, width, in / groups, out), depthwise (height, width, in, 1); torch: (out, in / groups, h, w).
         depthwise = groups > 1 and kernel.shape[3] == 1
         kernel = kernel.permute(2, 3, 0, 1) if depthwise else kernel.permute(3, 2, 0, 1)

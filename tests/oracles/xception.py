@@ -4,8 +4,8 @@ from oracles import Case
 
 
 def separable(oracle, x, name, place):
-    x = oracle.conv(x, f"{name}_depthwise_conv{place}", groups=x.shape[1])
-    return oracle.bn(oracle.conv(x, f"{name}_pointwise_conv{place}"), f"{name}_pointwise_bn{place}")
+    x = oracle.conv(x, f"{name}_conv{place}", groups=x.shape[1], part="depthwise_kernel")
+    return oracle.bn(oracle.conv(x, f"{name}_conv{place}", part="pointwise_kernel"), f"{name}_bn{place}")
 
 
 def same_pool(x):

@@ -9,11 +9,14 @@ import pytest
 from tiny import TINY, build_tiny, randomize
 
 from keras_resnets import UsageError, count_parameters, create_model, get_variant, list_models
+from keras_resnets.families.residual import ResNetSpec
+from keras_resnets.spec import ResidualSpec
 
 pytestmark = pytest.mark.once  # the options shape the graph, whatever the backend
 ONE_EACH = {TINY[key].name: key for key in sorted(TINY, reverse=True)}
-RESIDUAL = [key for key in sorted(TINY) if hasattr(get_variant(TINY[key].name).spec, "drop_path") and key != "plain"]
-BLOCKS = [key for key in RESIDUAL if hasattr(get_variant(TINY[key].name).spec, "se_ratio") and key != "mlperf_tiny"]
+SPECS = {key: get_variant(TINY[key].name).spec for key in sorted(TINY) if key != "plain"}
+RESIDUAL = [key for key, spec in SPECS.items() if isinstance(spec, ResidualSpec)]
+BLOCKS = [key for key, spec in SPECS.items() if isinstance(spec, ResNetSpec) and key != "mlperf_tiny"]
 NORM_LAYERS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
 
 
@@ -90,7 +93,7 @@ def test_layer_and_instance_norm_normalise_what_their_names_say():
         np.testing.assert_allclose(found.std(axes), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("key", RESIDUAL)
+@pytest.mark.parametrize("key", [*RESIDUAL, "fractal"])
 def test_drop_path_is_nothing_at_inference_and_adds_no_parameters(key):
     plain, dropping = build_tiny(key), build_tiny(key, drop_path=0.5)
     assert count_parameters(dropping) == count_parameters(plain)
@@ -100,10 +103,20 @@ def test_drop_path_is_nothing_at_inference_and_adds_no_parameters(key):
     np.testing.assert_allclose(output(plain), output(dropping), atol=1e-6)
 
 
-def test_drop_path_decays_linearly_to_the_last_block():
-    model = create_model("resnet20", drop_path=0.5)
+@pytest.mark.parametrize(
+    ("name", "blocks", "with_shortcut"),
+    [
+        ("resnet20", 9, range(1, 10)),
+        ("xception", 12, range(1, 13)),
+        ("mobilenetv2_x0_5_cifar", 17, [3, 5, 6, 8, 9, 10, 12, 13, 15, 16]),
+        ("mobilenetv3small_cifar", 11, [1, 3, 5, 6, 8, 10, 11]),
+        ("shufflenetv1_g3_x1_0_cifar", 16, [2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16]),
+    ],
+)
+def test_drop_path_grows_linearly_to_the_last_block(name, blocks, with_shortcut):
+    model = create_model(name, drop_path=0.5)
     rates = [layer.rate for layer in model.layers if layer.name.endswith("_drop_path")]
-    np.testing.assert_allclose(rates, 0.5 * np.arange(1, 10) / 9)
+    np.testing.assert_allclose(rates, 0.5 * np.array(with_shortcut) / blocks)
 
 
 def test_drop_path_takes_a_branch_from_each_image_apart():
@@ -114,15 +127,16 @@ def test_drop_path_takes_a_branch_from_each_image_apart():
     assert 0.4 < (found == 0).all(1).mean() < 0.6
 
 
-@pytest.mark.parametrize("key", BLOCKS)
+@pytest.mark.parametrize("key", RESIDUAL)
 def test_zero_init_makes_every_branch_start_as_nothing(key):
     """Then the branches' weights do not matter: another seed for all of them gives the same output."""
     keras.utils.set_random_seed(0)
     model = build_tiny(key, zero_init_residual=True)
     expected = output(model)
     rng = np.random.default_rng(0)
+    adding = tuple(layer.name.removesuffix("add") for layer in model.layers if layer.name.endswith("_add"))
     for layer in model.layers:
-        if "_block" in layer.name and "_conv" in layer.name and "_proj_" not in layer.name and layer.weights:
+        if layer.name.startswith(adding) and "_conv" in layer.name and "_proj_" not in layer.name and layer.weights:
             kernel = np.array(keras.ops.convert_to_numpy(layer.kernel))
             if kernel.any():  # the last convolution of a pre-activation branch is what starts at zero
                 layer.kernel.assign(kernel + rng.normal(size=kernel.shape))

@@ -167,8 +167,9 @@ def test_macs_of_layers_by_hand():
     inputs = keras.Input((8, 10, 6))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", groups=2)(inputs)  # 4*5 positions, 3*3*3*4 weights
     x = keras.layers.DepthwiseConv2D(3, padding="same")(x)  # 4*5 positions, 3*3*4 weights
-    outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))  # 4*7 weights
-    assert count_macs(keras.Model(inputs, outputs)) == 20 * 108 + 20 * 36 + 28
+    x = keras.layers.SeparableConv2D(5, 3, padding="same")(x)  # 4*5 positions, 3*3*4 weights and 4*5
+    outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))  # 5*7 weights
+    assert count_macs(keras.Model(inputs, outputs)) == 20 * 108 + 20 * 36 + 20 * (36 + 20) + 35
 
 
 @pytest.mark.once
