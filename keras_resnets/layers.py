@@ -16,6 +16,7 @@ from keras import layers
 
 from keras_resnets.errors import UsageError
 
+Stem = Literal["imagenet", "cifar"]
 Pooling = Literal["avg", "max"]
 Norm = Literal["batch", "layer", "instance", "group", "none"]
 Padding = Literal["symmetric", "same", "valid"]

@@ -61,7 +61,7 @@ class DataSet:
         return dataclasses.replace(self, input_shape=(side, side, self.input_shape[2]))
 
 
-IMAGENET = DataSet("ImageNet", (224, 224, 3), 1000, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+IMAGENET = DataSet("ImageNet", (224, 224, 3), 1000, *applications.PIXEL_STATS["torch"])
 CIFAR10 = DataSet("CIFAR-10", (32, 32, 3), 10, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 MNIST = DataSet("MNIST", (28, 28, 1), 10, (33.3,), (78.6,))
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import channel_axis, channels, conv, imagenet_stem, norm_activation
+from keras_resnets.layers import Stem, channel_axis, channels, conv, imagenet_stem, norm_activation
 from keras_resnets.registry import register
 from keras_resnets.spec import Spec
 from keras_resnets.variant import CIFAR10, IMAGENET, Error, Variant
-
-Stem = Literal["imagenet", "cifar"]
 
 SQUEEZED = 4  # channels of a bottleneck's 3x3 input, in growth rates; section 3, "Bottleneck layers"
 

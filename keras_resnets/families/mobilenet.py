@@ -8,10 +8,9 @@ from typing import Any, Literal
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import PAPER, ConvStyle, channels, conv_bn, depthwise_bn, drop_path, squeeze_excite
+from keras_resnets.layers import PAPER, ConvStyle, Stem, channels, conv_bn, depthwise_bn, drop_path, squeeze_excite
 from keras_resnets.spec import Spec
 
-Stem = Literal["imagenet", "cifar"]
 Padding = Literal["symmetric", "same"]
 
 CIFAR_HALVINGS = 2  # halvings that a net for 32x32 images leaves out, so that its last map has 4x4 positions

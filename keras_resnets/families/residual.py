@@ -13,6 +13,7 @@ from keras_resnets.errors import UsageError
 from keras_resnets.layers import (
     HE,
     ConvStyle,
+    Stem,
     ZeroPadShortcut,
     activate,
     channels,
@@ -30,7 +31,6 @@ from keras_resnets.spec import ResidualSpec
 Block = Literal["basic", "bottleneck"]
 Shortcut = Literal["A", "B", "C", "none"]
 Form = Literal["paper", "mlperf_tiny", "keras", "senet154"]
-Stem = Literal["imagenet", "cifar"]
 
 EXPANSION = 4  # output channels of a bottleneck per channel of its stage's width
 

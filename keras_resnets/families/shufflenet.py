@@ -3,13 +3,11 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import conv_bn, max_pool
+from keras_resnets.layers import Stem, conv_bn, max_pool
 from keras_resnets.spec import Spec
-
-Stem = Literal["imagenet", "cifar"]
 
 REPEATS = (4, 8, 4)  # units of the three stages, which the papers call stages 2 to 4
 

@@ -7,8 +7,17 @@ from typing import Any, ClassVar
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.families.shufflenet import REPEATS, ShuffleNetSpec, Stem
-from keras_resnets.layers import ChannelShuffle, activate, channel_axis, channels, conv_bn, depthwise_bn, drop_path
+from keras_resnets.families.shufflenet import REPEATS, ShuffleNetSpec
+from keras_resnets.layers import (
+    ChannelShuffle,
+    Stem,
+    activate,
+    channel_axis,
+    channels,
+    conv_bn,
+    depthwise_bn,
+    drop_path,
+)
 from keras_resnets.registry import register
 from keras_resnets.spec import ResidualSpec
 from keras_resnets.variant import CIFAR10, Error, Variant

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import ConvStyle, Norm, activate, channel_axis, channels, conv, conv_bn, max_pool
+from keras_resnets.layers import ConvStyle, Norm, Stem, activate, channel_axis, channels, conv, conv_bn, max_pool
 from keras_resnets.registry import register
 from keras_resnets.spec import Spec
 from keras_resnets.variant import CIFAR10, IMAGENET, Error, Variant
-
-Stem = Literal["imagenet", "cifar"]
 
 SQUEEZE_RATIO = 8  # channels that come out of a fire module, per channel that it squeezes to; section 5.1
 
