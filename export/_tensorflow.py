@@ -8,13 +8,14 @@ reads FOLDER/model.keras and FOLDER/images.npy and writes FOLDER/MODE.tflite for
 import importlib
 import json
 import sys
-import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from export.flatbuffer import add_signature
 from export.quantize import MODES, Mode
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
@@ -36,32 +37,28 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
     """
     import tensorflow as tf
 
-    shape = (1, *model.input_shape[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint(
-            "serve",
-            lambda image: model(image, training=False),
-            input_signature=[keras.InputSpec(shape=shape, dtype="float32")],
-        )
-        archive.write_out(folder, verbose=False)
-        for mode in modes:
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            if mode.optimize:
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            if mode.weights == "float16":
-                converter.target_spec.supported_types = [tf.float16]
-            if mode.calibrated and images is not None:
-                converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            try:
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
+    serve = tf.function(lambda image: model(image, training=False), input_signature=[image])
+    function = serve.get_concrete_function()
+    for mode in modes:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+        converter.experimental_lower_to_saved_model = False  # frozen in memory: a fifth of the time of a SavedModel's
+        if mode.optimize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if mode.weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if mode.calibrated and images is not None:
+            converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # images give them
                 data = converter.convert()
-            except Exception as error:  # the converter's own class is not public
-                raise UsageError(
-                    f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
-                ) from error
-            yield mode, data
+        except Exception as error:  # the converter's own class is not public
+            raise UsageError(
+                f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
+            ) from error
+        yield mode, add_signature(data)
 
 
 def main(folder: Path, modes: list[str]) -> None:

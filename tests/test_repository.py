@@ -1,17 +1,29 @@
 """The README, the constraints and the Makefile keep what they promise."""
 
+import json
 import re
 
 import readme
 from readme import ROOT
 
 import recipes.__main__ as command_line
+from keras_resnets import list_models
 
 
 def test_generated_parts_of_the_readme_are_fresh():
     """If this fails, run `make readme`."""
     text = readme.README.read_text()
     assert readme.render(text) == text
+
+
+def test_every_network_is_proven():
+    """What `make proof` measured, for every registered network. If one is missing, run it again."""
+    networks = json.loads(readme.PROOF.read_text())["networks"]
+    assert sorted(networks) == sorted(list_models())
+    for name, found in networks.items():
+        assert all(0 <= found[part] < 1e-4 for part in readme.FOUND), name
+        assert found["operations"] > 0, name
+        assert found["not_builtin"] == [], name
 
 
 def test_pictures_of_the_readme_exist():
