@@ -8,10 +8,11 @@ to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train
 from export.bench import Measurement, measure
 from export.calibrate import Calibration, pick_calibration
 from export.convert import Exported, export_modes, load_model, to_tflite
-from export.quantize import MODES, Mode, get_mode
+from export.quantize import FAST_MODES, MODES, Mode, get_mode
 from export.verify import Verification, verify
 
 __all__ = [
+    "FAST_MODES",
     "MODES",
     "Calibration",
     "Exported",

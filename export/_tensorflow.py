@@ -1,8 +1,8 @@
 """The only place that runs TensorFlow's converter; also a program, for models trained on another backend.
 
-    KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER MODE...
+    KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER CLIPPING MODE...
 
-reads FOLDER/model.keras and FOLDER/images.npy and writes FOLDER/MODE.tflite for each mode.
+reads FOLDER/model.keras and FOLDER/images.npy and writes FOLDER/MODE.ENGINE.tflite for float32 and for each mode.
 """
 
 import importlib
@@ -11,26 +11,35 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from export.flatbuffer import add_signature
-from export.quantize import MODES, Mode
+from export._quantizer import Refused, quantize
+from export.flatbuffer import add_signature, describe
+from export.quantize import MODES, Engine, Mode
+from export.ranges import Clipping, read_ranges
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
+Converted = tuple[Mode, Engine, bytes]
 
-def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None) -> Iterator[tuple[Mode, bytes]]:
+
+def convert(
+    model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None, clipping: Clipping
+) -> Iterator[Converted]:
     """Converts a model to one flatbuffer a mode, batch size 1, built-in operations only.
 
     Args:
         model: A model with one image input, on the TensorFlow backend.
         modes: Modes wanted.
         images: Calibration images, shape (n, height, width, channels), for the modes that need them.
+        clipping: How the ranges of int8 activations are chosen.
 
     Yields:
-        Mode and the bytes of its `.tflite` file.
+        Mode, engine that wrote it, and the bytes of its `.tflite` file, whose input and output are quantized where
+        the activations are. The first is float32, wanted or not: the others are compared with it.
 
     Raises:
         UsageError: If the model holds an operation that LiteRT lacks.
@@ -38,43 +47,92 @@ def convert(model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None
     import tensorflow as tf
 
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    serve = tf.function(lambda image: model(image, training=False), input_signature=[image])
-    function = serve.get_concrete_function()
+    function = tf.function(lambda image: model(image, training=False), input_signature=[image]).get_concrete_function()
+    floats = run_converter(model, function, MODES["float32"], images)
+    yield MODES["float32"], "converter", floats
     for mode in modes:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-        converter.experimental_lower_to_saved_model = False  # frozen in memory: a fifth of the time of a SavedModel's
-        if mode.optimize:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if mode.weights == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if mode.calibrated and images is not None:
-            converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # images give them
-                data = converter.convert()
-        except Exception as error:  # the converter's own class is not public
+        if mode.name == "float32":
+            continue
+        for engine in mode.engines:
+            last = engine == mode.engines[-1]
+            try:
+                if engine == "quantizer":
+                    data = quantize(floats, mode, _ranges(floats, mode, images, clipping))
+                else:
+                    data = run_converter(model, function, mode, images)
+            except Refused as refusal:
+                if last:
+                    raise UsageError(f"{model.name} cannot be quantized to {mode.name}: {refusal}") from refusal
+                continue
+            if last or not describe(data).float_operations:
+                break
+        if engine == "converter" and mode.calibrated and clipping != "minmax":
             raise UsageError(
-                f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
-            ) from error
-        yield mode, add_signature(data)
+                f"clipping={clipping!r}: {model.name} has operations that only TensorFlow's converter quantizes to "
+                f"{mode.name}, and it takes the full range; use clipping='minmax'"
+            )
+        yield mode, engine, data
 
 
-def main(folder: Path, modes: list[str]) -> None:
+def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping) -> Any:
+    if not mode.calibrated or images is None:
+        return None
+    return read_ranges(floats, images, clipping if mode.activations == "int8" else "minmax")  # 16 bits need no clipping
+
+
+def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:
+    """One run of the converter.
+
+    Args:
+        model: The model, which owns the variables.
+        function: Its concrete function.
+        mode: The mode wanted.
+        images: Calibration images for a mode that needs them.
+
+    Raises:
+        UsageError: If the model holds an operation that LiteRT lacks.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    converter.experimental_lower_to_saved_model = False  # frozen in memory: a fifth of the time of a SavedModel's
+    if mode.weights != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode.weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode.calibrated and images is not None:
+        integer, operations = {
+            "int8": (tf.int8, tf.lite.OpsSet.TFLITE_BUILTINS_INT8),
+            "int16": (tf.int16, tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
+        }[mode.activations]
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
+        converter.target_spec.supported_ops = [operations]
+        converter.inference_input_type = converter.inference_output_type = integer
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # the images give them
+            data = converter.convert()
+    except Exception as error:  # the converter's own class is not public
+        raise UsageError(
+            f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
+        ) from error
+    return add_signature(data)
+
+
+def main(folder: Path, clipping: Clipping, modes: list[str]) -> None:
     """Converts FOLDER/model.keras, importing first the modules that define its layers."""
     for module in json.loads((folder / "modules.json").read_text()):
         importlib.import_module(module)
     images = np.load(folder / "images.npy", allow_pickle=False) if (folder / "images.npy").exists() else None
     with deep_graphs():
         model = keras.models.load_model(folder / "model.keras", compile=False)
-    for mode, data in convert(model, [MODES[name] for name in modes], images):
-        (folder / f"{mode.name}.tflite").write_bytes(data)
+    for mode, engine, data in convert(model, [MODES[name] for name in modes], images, clipping):
+        (folder / f"{mode.name}.{engine}.tflite").write_bytes(data)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2:])
+        main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])  # type: ignore[arg-type]
     except UsageError as mistake:
         (Path(sys.argv[1]) / "mistake.txt").write_text(str(mistake))
         sys.exit(2)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from export.flatbuffer import describe
 from export.recipe import read_recipe
-from export.runtimes.litert import LiteRT, count_operations
+from export.runtimes.litert import LiteRT
 from keras_resnets.errors import UsageError
 
 ROUNDS = 20
@@ -178,7 +179,7 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
             p50_ms=m.p50_ms,
             p90_ms=m.p90_ms,
             speedup=base[origin] / m.p50_ms if origin in base else None,
-            float_operations=count_operations(m.path)[1],
+            float_operations=describe(m.path.read_bytes()).float_operations,
             runs=m.runs,
             threads=m.threads,
         )

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -15,14 +16,19 @@ import numpy as np
 from export import _tensorflow
 from export.calibrate import Calibration
 from export.files import replacing
-from export.quantize import Mode, get_mode
+from export.flatbuffer import set_io
+from export.quantize import Io, Mode, check_io, get_mode
+from export.ranges import Clipping, check_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
+from export.runtimes.litert import LiteRT
 from export.verify import Verification, verify
 from keras_resnets import UsageError, iter_layers
 from keras_resnets.errors import first_line
 from keras_resnets.layers import deep_graphs
 
 MIN_AGREEMENT = 0.9
+FEW_IMAGES = 32  # calibration images below which a range is a guess
+TIMED_RUNS = 11
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,10 @@ def to_tflite(
     *,
     mode: str = "float32",
     calibration: Calibration | np.ndarray | None = None,
+    clipping: Clipping = "minmax",
+    io: Io = "float32",
     test: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
     min_agreement: float = MIN_AGREEMENT,
 ) -> Exported:
     """Writes one `.tflite` file and checks it against the model it came from.
@@ -56,11 +65,16 @@ def to_tflite(
     Args:
         model: A Keras model with one image input, or the path of a `.keras` file, from any backend.
         out: Path of the `.tflite` file.
-        mode: One of `MODES`: float32, float16, dynamic, int8.
+        mode: One of `MODES`.
         calibration: Training images, shape (n, height, width, channels), in the range the model was trained on,
-            or a `Calibration`, which also says where they come from; needed by int8.
+            or a `Calibration`, which also says where they come from; needed by int8 and int16x8. Fewer than
+            `FEW_IMAGES` warn.
+        clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `read_ranges`.
+        io: Type of input and output. "float32" runs everywhere on a CPU. With mode int8 also "uint8", which phones
+            and browsers take (MediaPipe, LiteRT.js), and "int8", which microcontrollers and NPUs take.
         test: Images for the check, same shape and range. Defaults to the calibration images, and with neither to
             noise.
+        labels: Classes of the test images, shape (m,), for the accuracies in the verification.
         min_agreement: Share of the images on which file and model must name the same class; a file below is
             not written, nor is a float file whose outputs differ by more than rounding. 0 writes any file.
 
@@ -70,8 +84,16 @@ def to_tflite(
     Raises:
         UsageError: If the model or mode is unknown, the images do not fit, or the agreement is too low.
     """
-    outs = {mode: Path(out)}
-    (exported,) = export_modes(model, outs, calibration=calibration, test=test, min_agreement=min_agreement)
+    (exported,) = export_modes(
+        model,
+        {mode: Path(out)},
+        calibration=calibration,
+        clipping=clipping,
+        io=io,
+        test=test,
+        labels=labels,
+        min_agreement=min_agreement,
+    )
     return exported
 
 
@@ -80,7 +102,10 @@ def export_modes(
     outs: Mapping[str, Path],
     *,
     calibration: Calibration | np.ndarray | None = None,
+    clipping: Clipping = "minmax",
+    io: Io = "float32",
     test: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
     min_agreement: float = MIN_AGREEMENT,
 ) -> Iterator[Exported]:
     """Writes one file a mode from one conversion graph; yields each as soon as it is written.
@@ -90,23 +115,52 @@ def export_modes(
     if not 0 <= min_agreement <= 1:
         raise UsageError(f"min_agreement must be from 0 to 1, got {min_agreement}")
     modes = [get_mode(name) for name in outs]
+    check_clipping(clipping)
+    for mode in modes:
+        check_io(mode, io)
     model = load_model(model) if isinstance(model, str | Path) else model
     if isinstance(calibration, np.ndarray):
         calibration = Calibration(calibration)
     ranges = None if calibration is None else calibration.images
-    _check(model, outs.values(), modes, ranges, test)
+    _check(model, outs.values(), modes, ranges, test, labels)
     source, images = _images_to_compare(model, ranges, test)
     expected = model.predict(images, verbose=0)
     if not np.isfinite(expected).all():
         raise UsageError(f"{model.name} has outputs that are not finite; its training diverged, train it again")
-    for mode, data in _convert(model, modes, ranges):
+    floats = b""
+    for mode, engine, data in _convert(model, modes, ranges, clipping):
+        floats = floats or data  # the first is float32
+        if mode.name not in outs:
+            continue
         out = outs[mode.name]
         with replacing(out) as part, replacing(recipe_path(out)) as recipe_part:
-            part.write_bytes(data)
-            verification = verify(part, images, expected, source)
+            part.write_bytes(set_io(data, io) if mode.calibrated else data)
+            verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
-            write_recipe(recipe_part, describe_export(model, mode, calibration, verification))
-        yield Exported(out, mode.name, len(data), verification)
+            how = {"mode": asdict(mode), "engine": engine, "clipping": clipping if mode.calibrated else None, "io": io}
+            used = calibration if mode.calibrated else None
+            write_recipe(recipe_part, describe_export(model, how, used, verification))
+            size = part.stat().st_size
+        if not mode.has_fast_kernels:
+            _warn_of_time(out, mode, floats, images[0])
+        yield Exported(out, mode.name, size, verification)
+
+
+def _warn_of_time(out: Path, mode: Mode, floats: bytes, image: np.ndarray) -> None:
+    """Measures how much longer than float32 a file runs, here and now, and says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / "float32.tflite"
+        base.write_bytes(floats)
+        runners = [LiteRT(base), LiteRT(out)]
+        for runner in runners:
+            runner.load(image)
+            runner.invoke()
+        slowdowns = [runners[1].invoke() / runners[0].invoke() for _ in range(TIMED_RUNS)]
+    warnings.warn(
+        f"{out}: LiteRT has no fast kernels for {mode.name} on a processor; one image takes "
+        f"{np.median(slowdowns):.2g} times as long as float32 here",
+        stacklevel=3,
+    )
 
 
 def _images_to_compare(
@@ -167,6 +221,7 @@ def _check(
     modes: list[Mode],
     calibration: np.ndarray | None,
     test: np.ndarray | None,
+    labels: np.ndarray | None,
 ) -> None:
     for out in outs:
         if out.suffix != ".tflite":
@@ -185,6 +240,12 @@ def _check(
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
             _check_fit(model, name, images)
+    if labels is not None and (test is None or labels.shape != (len(test),)):
+        raise UsageError(f"labels of shape {labels.shape} are not one class a test image")
+    if any(mode.calibrated for mode in modes) and calibration is not None and len(calibration) < FEW_IMAGES:
+        warnings.warn(
+            f"ranges from {len(calibration)} calibration images are a guess; give at least {FEW_IMAGES}", stacklevel=4
+        )
 
 
 def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:
@@ -195,31 +256,32 @@ def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:
         )
 
 
-def _noise(model: keras.Model) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype(np.float32)
-
-
-def _convert(model: keras.Model, modes: list[Mode], images: np.ndarray | None) -> Iterator[tuple[Mode, bytes]]:
+def _convert(
+    model: keras.Model, modes: list[Mode], images: np.ndarray | None, clipping: Clipping
+) -> Iterator[_tensorflow.Converted]:
     if keras.backend.backend() == "tensorflow":
-        yield from _tensorflow.convert(model, modes, images)
+        yield from _tensorflow.convert(model, modes, images, clipping)
         return
-    # Keras exports a SavedModel only from the TensorFlow backend: hand the model over to a process that has it.
+    # TensorFlow traces only what runs on the TensorFlow backend: hand the model over to a process that has it.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / "model.keras")
         (folder / "modules.json").write_text(json.dumps(_layer_modules(model)))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)
-        command = [sys.executable, "-P", "-m", "export._tensorflow", name, *(mode.name for mode in modes)]
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(sys.path)}
+        names = [mode.name for mode in modes]
+        command = [sys.executable, "-P", "-m", "export._tensorflow", name, clipping, *names]
+        hidden = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}  # leaves the memory of GPUs alone
+        environment = os.environ | hidden | {"PYTHONPATH": os.pathsep.join(sys.path)}
         child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         mistake = folder / "mistake.txt"
         if mistake.exists():
             raise UsageError(mistake.read_text())
         if child.returncode:
             raise RuntimeError(f"the conversion process failed:\n{child.stderr}")
-        for mode in modes:
-            yield mode, (folder / f"{mode.name}.tflite").read_bytes()
+        for wanted in dict.fromkeys(("float32", *names)):
+            (path,) = folder.glob(f"{wanted}.*.tflite")
+            yield get_mode(wanted), path.suffixes[0][1:], path.read_bytes()  # type: ignore[misc]
 
 
 def _layer_modules(model: keras.Model) -> list[str]:

@@ -1,9 +1,80 @@
-"""What the converter leaves out of a `.tflite` file, written into the flatbuffer itself."""
+"""What stands in the flatbuffer of a `.tflite` file: its operations, its signature, the types of its ends."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from export.quantize import Io
+
 SIGNATURE = "serving_default"
+_TYPES = {"float32": schema.TensorType.FLOAT32, "uint8": schema.TensorType.UINT8, "int8": schema.TensorType.INT8}
+_VERSIONS = {  # of the operators, by the types they read and write
+    schema.BuiltinOperator.QUANTIZE: {schema.TensorType.INT8: 1, schema.TensorType.INT16: 2},
+    schema.BuiltinOperator.DEQUANTIZE: {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3},
+}
+
+
+_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
+_MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
+_SELECT_TF = "Flex"  # what the names of TensorFlow's own kernels begin with
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file is made of.
+
+    Attributes:
+        operations: Number of operations of each kind; custom ones under their own name.
+        float_operations: Operations that compute in floating point. QUANTIZE and DEQUANTIZE only move between types.
+        select_tf_operations: Operations that need TensorFlow's kernels beside LiteRT's.
+        dynamic_dimensions: Tensors with a size that is known only when the file runs.
+    """
+
+    operations: dict[str, int]
+    float_operations: int
+    select_tf_operations: int
+    dynamic_dimensions: int
+
+
+def describe(data: bytes) -> Contents:
+    """Reads off a file what it is made of."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    kinds: Counter[str] = Counter()
+    floats = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            kind = _kind(model.operatorCodes[operator.opcodeIndex])
+            kinds[kind] += 1
+            computes_float = any(graph.tensors[index].type in _FLOAT_TYPES for index in operator.outputs)
+            floats += computes_float and kind not in _MOVES_BETWEEN_TYPES
+    signatures = (tensor.shapeSignature for graph in model.subgraphs for tensor in graph.tensors)
+    return Contents(
+        operations=dict(kinds.most_common()),
+        float_operations=floats,
+        select_tf_operations=sum(count for kind, count in kinds.items() if kind.startswith(_SELECT_TF)),
+        dynamic_dimensions=sum(signature is not None and -1 in signature for signature in signatures),
+    )
+
+
+def _kind(code: Any) -> str:
+    if code.customCode:
+        return str(code.customCode.decode(errors="replace"))
+    # Files written before the field was widened hold the code in the older 8-bit field.
+    return _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def read(data: bytes) -> Any:
+    """The file as nested objects after the schema."""
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+
+
+def write(model: Any) -> bytes:
+    """The objects as a file."""
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def add_signature(data: bytes) -> bytes:
@@ -15,7 +86,41 @@ def add_signature(data: bytes) -> bytes:
     Returns:
         The file with one signature, `SIGNATURE`.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = read(data)
+    _sign(model)
+    return write(model)
+
+
+def set_io(data: bytes, io: Io) -> bytes:
+    """Gives a file of integer activations an input and an output of another type.
+
+    An operation in front of the first and one behind the last convert between the types. uint8 counts from 0 where int8
+    counts from -128: a value's distance from the zero point stays the same.
+
+    Args:
+        data: A `.tflite` file whose input and output are int8 or int16.
+        io: Type wanted.
+    """
+    model = read(data)
+    graph = model.subgraphs[0]
+    inside, outside = int(graph.inputs[0]), int(graph.outputs[0])
+    wanted = _TYPES[io]
+    if graph.tensors[inside].type != wanted:
+        code = schema.BuiltinOperator.QUANTIZE
+        entry = _add_twin(graph, inside, wanted, "image")
+        graph.operators.insert(0, _operator(model, code, graph.tensors[inside].type, entry, inside))
+        graph.inputs = [entry]
+    if graph.tensors[outside].type != wanted:
+        floats = wanted == schema.TensorType.FLOAT32
+        code = schema.BuiltinOperator.DEQUANTIZE if floats else schema.BuiltinOperator.QUANTIZE
+        end = _add_twin(graph, outside, wanted, "output")
+        graph.operators.append(_operator(model, code, graph.tensors[outside].type, outside, end))
+        graph.outputs = [end]
+    _sign(model)
+    return write(model)
+
+
+def _sign(model: Any) -> None:
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey = SIGNATURE
@@ -23,11 +128,39 @@ def add_signature(data: bytes) -> bytes:
     signature.inputs = [_entry("image", graph.inputs[0])]
     signature.outputs = [_entry("output", graph.outputs[0])]
     model.signatureDefs = [signature]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _entry(name: str, tensor: int) -> schema.TensorMapT:
+def _entry(name: str, tensor: int) -> Any:
     entry = schema.TensorMapT()
     entry.name = name
     entry.tensorIndex = int(tensor)
     return entry
+
+
+def _add_twin(graph: Any, index: int, kind: int, name: str) -> int:
+    """Adds a tensor of the same shape and another type; returns its index."""
+    old = graph.tensors[index]
+    twin = schema.TensorT()
+    twin.name = name
+    twin.shape = old.shape
+    twin.shapeSignature = old.shapeSignature
+    twin.type = kind
+    twin.buffer = 0  # the empty one, for what is computed
+    if kind != schema.TensorType.FLOAT32:
+        twin.quantization = schema.QuantizationParametersT()
+        twin.quantization.scale = old.quantization.scale
+        shift = 128 if kind == schema.TensorType.UINT8 else 0
+        twin.quantization.zeroPoint = [int(point) + shift for point in old.quantization.zeroPoint]
+    graph.tensors.append(twin)
+    return len(graph.tensors) - 1
+
+
+def _operator(model: Any, builtin: int, kind: int, source: int, target: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = _VERSIONS[builtin][kind]
+    model.operatorCodes.append(code)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [source], [target]
+    return operator

@@ -1,43 +1,92 @@
-"""The ways to quantize, as data: what each mode asks of TensorFlow's converter."""
+"""The ways to quantize, as data: types of weights and activations, and which engine writes them."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from keras_resnets.errors import UsageError
+
+Engine = Literal["converter", "quantizer"]
+Io = Literal["float32", "uint8", "int8"]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One way to write a `.tflite` file. Inputs and outputs are float32 in all of them.
+    """One way to write a `.tflite` file.
 
     Args:
         name: What `mode=` and `--mode` take.
         summary: One line for help and reports.
-        optimize: Whether the converter quantizes at all.
         weights: Type of the stored weights.
-        calibrated: Whether it needs images to find the ranges of the activations.
+        activations: Type that LiteRT computes in; "dynamic" are integers whose ranges it finds as it runs.
+        engines: What can write it, best first: TensorFlow's "converter" or ai-edge-"quantizer". The next one is taken
+            where the one before leaves operations in float that should not be.
         tolerance: Largest error of an output, relative to the largest output, that rounding explains; None where
             only the agreement counts.
+        has_fast_kernels: Whether LiteRT has kernels that run it about as fast as float32, or faster.
     """
 
     name: str
     summary: str
-    optimize: bool
-    weights: str
-    calibrated: bool = False
+    weights: str = "float32"
+    activations: str = "float32"
+    engines: tuple[Engine, ...] = ("converter",)
     tolerance: float | None = None
+    has_fast_kernels: bool = True
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs images to find the ranges of the activations."""
+        return self.activations.startswith("int")
 
 
+# Engines: ai-edge-quantizer lets the ranges be chosen (`Clipping`) and keeps depthwise convolutions fast in "dynamic";
+# the converter knows more operations. Measured by `make export-table`.
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        Mode("float32", "as trained", optimize=False, weights="float32", tolerance=1e-3),
-        Mode("float16", "weights halved, arithmetic in float32", optimize=True, weights="float16", tolerance=5e-2),
-        Mode("dynamic", "int8 weights, activations quantized as they come", optimize=True, weights="int8"),
+        Mode("float32", "as trained", tolerance=1e-3),
+        Mode("float16", "weights halved, arithmetic in float32", weights="float16", tolerance=5e-2),
         Mode(
-            "int8", "int8 weights and activations, ranges from images", optimize=True, weights="int8", calibrated=True
+            "dynamic",
+            "int8 weights; integer arithmetic with ranges found at run time, depthwise convolutions in float32",
+            weights="int8",
+            activations="dynamic",
+            engines=("quantizer",),
+        ),
+        Mode(
+            "int8",
+            "int8 weights and activations, ranges from images, no float operation",
+            weights="int8",
+            activations="int8",
+            engines=("quantizer", "converter"),
+        ),
+        Mode(
+            "int16x8",
+            "int8 weights and int16 activations, ranges from images",
+            weights="int8",
+            activations="int16",
+            engines=("quantizer", "converter"),
+            has_fast_kernels=False,
+        ),
+        Mode(
+            "int8-weights",
+            "int8 weights, arithmetic in float32",
+            weights="int8",
+            engines=("quantizer",),
+            has_fast_kernels=False,
+        ),
+        Mode(
+            "int4-weights",
+            "int4 weights, arithmetic in float32",
+            weights="int4",
+            engines=("quantizer",),
+            has_fast_kernels=False,
         ),
     )
 }
+
+
+FAST_MODES = tuple(name for name, mode in MODES.items() if mode.has_fast_kernels)
 
 
 def get_mode(name: str) -> Mode:
@@ -49,3 +98,15 @@ def get_mode(name: str) -> Mode:
     if name not in MODES:
         raise UsageError(f"no mode named {name!r}; choose one of {', '.join(MODES)}")
     return MODES[name]
+
+
+def check_io(mode: Mode, io: str) -> None:
+    """Finds a type of input and output that a mode cannot have.
+
+    Raises:
+        UsageError: If there is no such type, or the mode computes in another one.
+    """
+    if io not in get_args(Io):
+        raise UsageError(f"io={io!r}: choose one of {', '.join(get_args(Io))}")
+    if io != "float32" and mode.activations != "int8":
+        raise UsageError(f"io={io!r} is for mode int8; a file of mode {mode.name} takes and gives float32")

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 
 from export.calibrate import Calibration
-from export.quantize import Mode
 from export.verify import Verification
 from keras_resnets import count_macs, count_parameters
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def recipe_path(path: Path) -> Path:
@@ -31,20 +30,27 @@ def fingerprint(model: keras.Model) -> str:
 
 
 def describe_export(
-    model: keras.Model, mode: Mode, calibration: Calibration | None, verification: Verification
+    model: keras.Model, how: dict[str, Any], calibration: Calibration | None, verification: Verification
 ) -> dict[str, Any]:
-    """The recipe of one file, as JSON takes it."""
-    used = calibration if mode.calibrated else None
+    """The recipe of one file, as JSON takes it.
+
+    Args:
+        model: Where the file comes from.
+        how: Mode, engine, clipping and type of input and output.
+        calibration: The images that gave the ranges, if any did.
+        verification: The comparison with the model.
+    """
     return {
         "schema": SCHEMA,
         "model": model.name,
         "fingerprint": fingerprint(model),
-        "mode": asdict(mode),
+        **how,
         "parameters": count_parameters(model),
         "macs": _macs(model),
         "input_shape": list(model.input_shape[1:]),
         "classes": model.output_shape[-1],
-        "calibration": used and {"source": used.source, "images": len(used.images), "indices": used.indices},
+        "calibration": calibration
+        and {"source": calibration.source, "images": len(calibration.images), "indices": calibration.indices},
         "verification": asdict(verification),
         "keras": keras.__version__,
     }

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.runtimes.litert import LiteRT, count_operations
+from export.flatbuffer import describe
+from export.runtimes.litert import LiteRT
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,12 @@ class Verification:
         agreement: Share of the images on which both name the same class.
         max_error: Largest absolute difference of an output.
         mean_error: Mean absolute difference of the outputs.
+        accuracy: Share of the images that the file classifies correctly, where labels were given.
+        model_accuracy: The same of the Keras model.
         operations: Number of operations of each kind.
         float_operations: Operations that compute in floating point.
+        select_tf_operations: Operations that need TensorFlow's kernels beside LiteRT's.
+        dynamic_dimensions: Tensors with a size that is known only when the file runs.
     """
 
     source: str
@@ -27,11 +32,17 @@ class Verification:
     agreement: float
     max_error: float
     mean_error: float
+    accuracy: float | None
+    model_accuracy: float | None
     operations: dict[str, int]
     float_operations: int
+    select_tf_operations: int
+    dynamic_dimensions: int
 
 
-def verify(path: Path, images: np.ndarray, expected: np.ndarray, source: str = "test") -> Verification:
+def verify(
+    path: Path, images: np.ndarray, expected: np.ndarray, source: str = "test", labels: np.ndarray | None = None
+) -> Verification:
     """Runs a file over images and compares it with what the Keras model said.
 
     Args:
@@ -39,6 +50,7 @@ def verify(path: Path, images: np.ndarray, expected: np.ndarray, source: str = "
         images: Shape (n, height, width, channels), n at least 1.
         expected: Output of the Keras model, shape (n, classes), finite.
         source: What the images are, for the record.
+        labels: Their classes, shape (n,), for the accuracies.
 
     Returns:
         The comparison. An output of the file that is not finite agrees with nothing and has an infinite error.
@@ -49,13 +61,14 @@ def verify(path: Path, images: np.ndarray, expected: np.ndarray, source: str = "
     outputs = np.stack(list(LiteRT(path).predict(images)))
     finite = np.isfinite(outputs).all(-1)
     errors = np.where(np.isfinite(outputs), np.abs(outputs - expected), np.inf)
-    operations, float_operations = count_operations(path)
+    named = np.where(finite, outputs.argmax(-1), -1)  # what is not finite names no class
     return Verification(
         source=source,
         images=len(images),
-        agreement=float(np.mean(finite & (outputs.argmax(-1) == expected.argmax(-1)))),
+        agreement=float(np.mean(named == expected.argmax(-1))),
         max_error=float(errors.max()),
         mean_error=float(errors.mean()),
-        operations=operations,
-        float_operations=float_operations,
+        accuracy=None if labels is None else float(np.mean(named == labels)),
+        model_accuracy=None if labels is None else float(np.mean(expected.argmax(-1) == labels)),
+        **vars(describe(path.read_bytes())),
     )

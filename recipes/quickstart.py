@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from export import MODES, Calibration, Exported, export_modes, measure, pick_calibration
+from export import Calibration, Exported, export_modes, measure, pick_calibration
 from export.bench import ROUNDS, Row, tabulate
 from export.convert import MIN_AGREEMENT
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
+from export.quantize import FAST_MODES
 from export.report import draw_accuracy_latency, terminal_table, write_page
 from keras_resnets import UsageError, get_variant
 from recipes.config import TrainConfig
@@ -88,7 +89,7 @@ def _check_targets(names: Sequence[str], out: Path) -> None:
         UsageError: If a target cannot be written, or is a trained model that no quickstart has put there.
     """
     ensure_folder(out)
-    for target in ("report.html", "results.json", *(f"{name}_{mode}.tflite" for name in names for mode in MODES)):
+    for target in ("report.html", "results.json", *(f"{name}_{mode}.tflite" for name in names for mode in FAST_MODES)):
         if (out / target).is_dir():
             raise UsageError(f"cannot write {out / target}: it is a folder; choose another place")
     for name in names:
@@ -103,7 +104,7 @@ def _make(config: TrainConfig, data: Dataset, calibration: Calibration, out: Pat
     run = train(config, data)
     save(run, ensure_folder(out / config.model))
     named = run.model.predict(data.x_test, verbose=0).argmax(-1)
-    outs = {mode: out / f"{config.model}_{mode}.tflite" for mode in MODES}
+    outs = {mode: out / f"{config.model}_{mode}.tflite" for mode in FAST_MODES}
     files = []
     with bar(f"export {config.model}", len(outs)) as step:
         # A file that differs from its model belongs into the report too, which says so.
@@ -150,7 +151,7 @@ def _write_report(results: _Results, out: Path) -> None:
     height, width, channels = data.image_shape
     summary = [
         f"{len(parts)} networks trained on {data.name} ({len(data.x_train):,} images of {height}x{width}x{channels}) "
-        f"for {first.epochs} epochs with seed {first.seed}, exported {len(MODES)} ways, and each file measured on "
+        f"for {first.epochs} epochs with seed {first.seed}, exported {len(FAST_MODES)} ways, and each file measured on "
         f"the {len(data.x_test):,} test images in LiteRT: batch 1, 1 thread, {rows[0].runs} timed runs in turns.",
         *_findings(rows, len(data.x_test)),
     ]

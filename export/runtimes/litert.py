@@ -1,20 +1,14 @@
 """LiteRT with XNNPACK: the runtime of Android and of Linux boards."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_resnets.errors import UsageError, first_line
-
-_OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
-_MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
 
 
 class LiteRT:
@@ -86,22 +80,3 @@ def _decode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
         return values.astype(np.float32)
     scale, zero_point = tensor["quantization"]
     return (values.astype(np.float32) - zero_point) * np.float32(scale)
-
-
-def count_operations(path: Path) -> tuple[dict[str, int], int]:
-    """Operations of a file by kind, and how many of them compute in floating point.
-
-    QUANTIZE and DEQUANTIZE only move between types and are not counted as floating point.
-    """
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    kinds: Counter[str] = Counter()
-    float_operations = 0
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            # Files written before the field was widened hold the code in the older 8-bit field.
-            kind = _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            kinds[kind] += 1
-            computes_float = any(graph.tensors[index].type in _FLOAT_TYPES for index in operator.outputs)
-            float_operations += computes_float and kind not in _MOVES_BETWEEN_TYPES
-    return dict(kinds.most_common()), float_operations

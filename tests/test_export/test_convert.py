@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from tiny import TINY, build_tiny
 
-from export import MODES, Calibration, Verification, export_modes, pick_calibration, to_tflite, verify
+from export import FAST_MODES, MODES, Calibration, Verification, export_modes, pick_calibration, to_tflite, verify
 from export.convert import load_model
 from export.files import ensure_folder, replacing
+from export.flatbuffer import describe
 from export.recipe import read_recipe, recipe_path
-from export.runtimes.litert import LiteRT, count_operations
+from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.data import load
 
@@ -26,7 +27,16 @@ def exported(trained, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     calibration = pick_calibration(data.x_train, data.y_train, "blobs", count=40)
     outs = {mode: folder / f"{mode}.tflite" for mode in MODES}
-    return {file.mode: file for file in export_modes(trained, outs, calibration=calibration, test=data.x_test)}
+    files = export_modes(trained, outs, calibration=calibration, test=data.x_test, labels=data.y_test)
+    with pytest.warns(UserWarning, match="no fast kernels") as warned:
+        found = {file.mode: file for file in files}
+    assert len(warned) == len(MODES) - len(FAST_MODES)
+    return found
+
+
+def converted_to(content):
+    """Stands in for the conversion: whatever the modes, this file comes out."""
+    return lambda model, modes, *_: ((mode, "converter", content) for mode in modes)
 
 
 def test_every_mode_agrees_with_the_trained_model(exported, trained, data):
@@ -91,7 +101,7 @@ def test_every_family_converts_with_builtin_operations(key, tmp_path):
         if weight.name.endswith("kernel"):  # variance 2 / fan-in: no layer is dead, or int8 coarse
             depthwise = weight.shape[-1] == 1
             weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[: 2 if depthwise else -1])), weight.shape))
-    images = np.random.default_rng(0).normal(size=(16, *model.input_shape[1:])).astype("float32")
+    images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
     outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "int8")}
     files = {file.mode: file for file in export_modes(model, outs, calibration=images, min_agreement=0)}
     expected = model.predict(images, verbose=0)
@@ -107,7 +117,7 @@ def test_every_family_converts_with_builtin_operations(key, tmp_path):
 
 
 def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 3, (8, 16, 16, 3)).astype(np.uint8)  # ranges far too narrow
+    noise = np.random.default_rng(0).integers(0, 3, (32, 16, 16, 3)).astype(np.uint8)  # ranges far too narrow
     with pytest.raises(UsageError, match=r"not written: it agrees .* below 100.0%"):
         to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=noise, test=data.x_test, min_agreement=1.0)
     assert list(tmp_path.iterdir()) == []
@@ -115,8 +125,8 @@ def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
 
 def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, monkeypatch):
     other = to_tflite(build_tiny("plain"), tmp_path / "other.tflite").path.read_bytes()
-    monkeypatch.setattr("export.convert._convert", lambda model, modes, images: ((mode, other) for mode in modes))
-    with pytest.raises(UsageError, match="not written: it agrees"):
+    monkeypatch.setattr("export.convert._convert", converted_to(other))
+    with pytest.raises(UsageError, match="a.tflite not written: "):
         to_tflite(trained, tmp_path / "a.tflite")
     assert not (tmp_path / "a.tflite").exists()
     assert to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).verification.source == "noise"
@@ -127,7 +137,7 @@ def test_a_float_file_that_names_the_same_classes_with_other_outputs_is_refused(
     other.set_weights(trained.get_weights())
     other.get_layer("head_dense").kernel.assign(0.9 * trained.get_layer("head_dense").get_weights()[0])
     content = to_tflite(other, tmp_path / "other.tflite").path.read_bytes()
-    monkeypatch.setattr("export.convert._convert", lambda model, modes, images: ((mode, content) for mode in modes))
+    monkeypatch.setattr("export.convert._convert", converted_to(content))
     with pytest.raises(UsageError, match="more than float32 explains"):
         to_tflite(trained, tmp_path / "a.tflite", test=data.x_test)
     assert not (tmp_path / "a.tflite").exists()
@@ -162,12 +172,19 @@ def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "int4"}, "no mode named 'int4'; choose one of float32, float16, dynamic, int8"),
+        (
+            {"mode": "int4"},
+            f"no mode named 'int4'; choose one of {', '.join(MODES)}",
+        ),
         ({"mode": "int8"}, "needs training images"),
         ({"mode": "int8", "calibration": np.zeros((0, 16, 16, 3))}, "needs training images"),
         ({"calibration": np.zeros((2, 8, 8, 3))}, "calibration images of shape"),
         ({"test": np.zeros((2, 16, 16, 1))}, "test images of shape"),
         ({"out": "model.bin"}, "suffix .tflite"),
+        ({"io": "int8"}, "io='int8' is for mode int8; a file of mode float32 takes and gives float32"),
+        ({"io": "int16"}, "io='int16': choose one of float32, uint8, int8"),
+        ({"clipping": "max"}, "clipping='max': choose one of minmax, percentile, mse"),
+        ({"labels": np.zeros(2)}, "not one class a test image"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(trained, tmp_path, options, message):
@@ -229,10 +246,11 @@ def test_verification_measures_what_it_says(exported, trained, data):
 
 
 def test_operations_are_counted_by_kind(exported):
-    kinds, floats = count_operations(exported["float32"].path)
-    assert kinds["CONV_2D"] == 7  # stem, three blocks of two
-    assert kinds["FULLY_CONNECTED"] == 1
-    assert floats == sum(kinds.values())
+    contents = describe(exported["float32"].path.read_bytes())
+    assert contents.operations["CONV_2D"] == 7  # stem, three blocks of two
+    assert contents.operations["FULLY_CONNECTED"] == 1
+    assert contents.float_operations == sum(contents.operations.values())
+    assert contents.select_tf_operations == contents.dynamic_dimensions == 0
 
 
 def test_calibration_is_balanced_seeded_and_in_range():

@@ -1,0 +1,58 @@
+"""The only place that runs ai-edge-quantizer: float32 file and ranges -> quantized file."""
+
+import warnings
+
+import numpy as np
+from ai_edge_quantizer import quantizer, recipe_manager
+from ai_edge_quantizer.qtyping import TFLOperationName
+
+from export.quantize import Mode
+from export.ranges import Ranges
+from keras_resnets.errors import first_line
+
+# LiteRT has no integer kernel for a depthwise convolution of float activations; the converter's dynamic mode then
+# computes it in a slow way. Its weights are kept in 8 bits and its arithmetic in float32.
+DYNAMIC, WEIGHT_ONLY = ("CONV_2D", "FULLY_CONNECTED"), ("DEPTHWISE_CONV_2D",)
+ANY = ".*"
+
+
+class Refused(Exception):
+    """The engine cannot quantize this file."""
+
+
+def quantize(data: bytes, mode: Mode, ranges: Ranges | None) -> bytes:
+    """Quantizes a float32 file as the mode says; operations that ai-edge-quantizer does not know stay in float.
+
+    Args:
+        data: A float32 `.tflite` file with one signature.
+        mode: A mode whose engines name "quantizer".
+        ranges: Of its tensors, for modes that are calibrated.
+
+    Returns:
+        The quantized file; input and output are quantized where the activations are.
+
+    Raises:
+        Refused: If ai-edge-quantizer fails.
+    """
+    recipe = recipe_manager.RecipeManager()
+    every = TFLOperationName.ALL_SUPPORTED
+    weight_bits = int(mode.weights.removeprefix("int"))
+    if mode.activations == "dynamic":
+        for operation in DYNAMIC:
+            recipe.add_dynamic_config(ANY, TFLOperationName(operation), weight_bits)
+        for operation in WEIGHT_ONLY:
+            recipe.add_weight_only_config(ANY, TFLOperationName(operation), weight_bits)
+    elif mode.calibrated:
+        recipe.add_static_config(ANY, every, int(mode.activations.removeprefix("int")), weight_bits)
+    else:
+        recipe.add_weight_only_config(ANY, every, weight_bits)
+    ends = (ranges or {}).items()
+    statistics = {name: {"min": np.array([least]), "max": np.array([largest])} for name, (least, largest) in ends}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)  # its own interpreter
+            run = quantizer.Quantizer(bytearray(data), recipe.get_quantization_recipe())
+            result = run.quantize(statistics or None, enable_progress_bar=False, enable_progress_report=False)
+    except Exception as error:  # it has no class of its own for what it cannot do
+        raise Refused(first_line(error)) from error
+    return bytes(result.quantized_model)
