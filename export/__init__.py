@@ -6,7 +6,7 @@ to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train
 """
 
 from export.bench import Measurement, measure
-from export.calibrate import Calibration, pick_calibration
+from export.calibrate import Calibration, pick_calibration, read_photos
 from export.convert import Exported, export_modes, load_model, to_tflite
 from export.quantize import FAST_MODES, MODES, Mode, get_mode
 from export.verify import Verification, verify
@@ -24,6 +24,7 @@ __all__ = [
     "load_model",
     "measure",
     "pick_calibration",
+    "read_photos",
     "to_tflite",
     "verify",
 ]

@@ -1,12 +1,16 @@
 """Choosing the training images from which activation ranges are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from keras_resnets.errors import UsageError
 
 DEFAULT_COUNT = 200
+PHOTOS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Calibration:
     Args:
         images: Shape (n, height, width, channels), in the range the model was trained on.
         source: Name of the data set.
-        indices: Places of the images in the training set of `source`.
+        indices: Places of the images in the training set of `source`, or among the sorted files of a folder.
     """
 
     images: np.ndarray
@@ -41,8 +45,7 @@ def pick_calibration(
     Raises:
         UsageError: If `count` is below 1 or `seed` below 0.
     """
-    if count < 1 or seed < 0:
-        raise UsageError(f"cannot pick {count} images with seed {seed}; give at least 1 image and a seed from 0")
+    _check_pick(count, seed)
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     # Deal the classes out in rounds: first one image of each class, then a second of each, and so on.
     turn = np.empty(len(labels), dtype=int)
@@ -52,3 +55,47 @@ def pick_calibration(
     dealt = shuffled[np.argsort(turn[shuffled], kind="stable")]
     indices = np.sort(dealt[:count])
     return Calibration(images[indices], source, tuple(indices.tolist()))
+
+
+def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
+    """Picks `count` photos of a folder, and of the folders in it, for a model that takes raw pixels.
+
+    A photo is turned upright, scaled until it covers the model's image, and cut at its longer sides.
+
+    Args:
+        folder: The folder.
+        shape: (height, width, channels) of the model's image; 1 channel is grey, 3 are RGB.
+        count: Number of photos wanted; all are taken if there are fewer.
+        seed: Seed of the choice.
+
+    Returns:
+        Images, shape (n, height, width, channels), uint8.
+
+    Raises:
+        UsageError: If the folder holds no photos, one of those picked cannot be read (all of them are listed), or the
+            model's image has neither 1 nor 3 channels.
+    """
+    _check_pick(count, seed)
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise UsageError(f"photos have 1 or 3 channels, the model's image has {channels}; give it its training data")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS) if folder.is_dir() else []
+    if not files:
+        raise UsageError(f"no photos in {folder}; give a folder of {', '.join(PHOTOS)} files")
+    indices = sorted(np.random.default_rng(seed).permutation(len(files))[:count].tolist())
+    images, broken = [], []
+    for index in indices:
+        try:
+            with Image.open(files[index]) as photo:
+                upright = ImageOps.exif_transpose(photo).convert("L" if channels == 1 else "RGB")
+            images.append(np.asarray(ImageOps.fit(upright, (width, height))).reshape(height, width, channels))
+        except (UnidentifiedImageError, OSError, ValueError):
+            broken.append(str(files[index]))
+    if broken:
+        raise UsageError(f"cannot read {', '.join(broken)}; replace or remove these files")
+    return Calibration(np.stack(images), str(folder), tuple(indices))
+
+
+def _check_pick(count: int, seed: int) -> None:
+    if count < 1 or seed < 0:
+        raise UsageError(f"cannot pick {count} images with seed {seed}; give at least 1 image and a seed from 0")

@@ -92,6 +92,7 @@ def _percentile(counts: np.ndarray, least: float, largest: float) -> tuple[float
 def _least_error(counts: np.ndarray, least: float, largest: float) -> tuple[float, float]:
     edges = np.linspace(least, largest, BINS + 1)
     centres = (edges[:-1] + edges[1:]) / 2
+    least, largest = min(least, 0.0), max(largest, 0.0)  # an 8-bit range always holds zero
     errors = []
     for shrink in SHRINKS:
         low, high = least * shrink, largest * shrink

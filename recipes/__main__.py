@@ -6,10 +6,11 @@ import itertools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 from tyro.conf import Positional, arg
@@ -84,9 +85,18 @@ class Export:
     out: Path
     """The .tflite file."""
     mode: str = "float32"
-    """float32, float16 (weights halved), dynamic (int8 weights) or int8 (int8 weights and activations)."""
+    """float32, float16 (weights halved), dynamic (int8 weights), int8 (int8 weights and activations), int16x8 (int16
+    activations), int8-weights or int4-weights (arithmetic in float32)."""
+    io: Literal["float32", "uint8", "int8"] = "float32"
+    """Type of input and output. With mode int8 also uint8, which phones and browsers take, and int8, which
+    microcontrollers and NPUs take."""
     data: str | None = None
     """Data the model was trained on: its training images calibrate int8, its test images check the file."""
+    photos: Path | None = None
+    """Folder of training photos to calibrate on instead, for a model that takes pixels from 0 to 255."""
+    clipping: Literal["minmax", "percentile", "mse"] = "minmax"
+    """Where the range of an int8 activation ends: at its extremes, at its 99.99%, or where rounding and clipping
+    err least."""
     images: int = 200
     """Training images to calibrate on, balanced over the classes."""
     seed: int = 0
@@ -95,28 +105,39 @@ class Export:
     """Share of the images (without --data: of noise) on which file and model must agree; below, no file is written."""
 
     def run(self) -> None:
-        from export import get_mode, load_model, pick_calibration, to_tflite
+        from export import Calibration, get_mode, load_model, pick_calibration, read_photos, to_tflite
         from recipes.data import load
         from recipes.progress import console
 
         get_mode(self.mode)
         model = load_model(self.model)
         data = load(self.data) if self.data else None
-        exported = to_tflite(
-            model,
-            self.out,
-            mode=self.mode,
-            calibration=pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
-            if data
-            else None,
-            test=data.x_test if data else None,
-            min_agreement=self.min_agreement,
-        )
+        calibration: Calibration | None = None
+        if self.photos:
+            calibration = read_photos(self.photos, model.input_shape[1:], count=self.images, seed=self.seed)
+        elif data:
+            calibration = pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            exported = to_tflite(
+                model,
+                self.out,
+                mode=self.mode,
+                io=self.io,
+                calibration=calibration,
+                clipping=self.clipping,
+                test=data.x_test if data else None,
+                labels=data.y_test if data else None,
+                min_agreement=self.min_agreement,
+            )
+        for warning in warned:
+            console.print(f"warning: {warning.message}", soft_wrap=True)
         check = exported.verification
         compared = f"{check.images:,} {check.source} images"
         console.print(
             f"{exported.path}: {exported.bytes:,} bytes, {check.float_operations} float operations, agrees with the "
-            f"Keras model on {check.agreement:.2%} of {compared}, largest error {check.max_error:.2g}",
+            f"Keras model on {check.agreement:.2%} of {compared}, largest error {check.max_error:.2g}"
+            + ("" if check.accuracy is None else f", accuracy {check.accuracy:.2%} (Keras {check.model_accuracy:.2%})"),
             soft_wrap=True,
         )
 

@@ -36,10 +36,11 @@ def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(found - expected).max() < 0.01 * between_images
 
 
-def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
+def randomize(model: keras.Model, seed: int = 0, variance: float = 2.0) -> keras.Model:
     """Gives every weight, BatchNorm statistics too, a value that a test can see, the same on every backend.
 
-    Kernels have variance 2 / fan-in: with other weights a deep network forgets its image, or its softmax saturates.
+    Kernels have variance 2 / fan-in unless told otherwise: with other weights a deep network forgets its image, or its
+    softmax saturates.
     """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
@@ -48,7 +49,7 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
             value = rng.uniform(0.5, 1.5, shape)
         elif weight.name.endswith("kernel"):
             depthwise = len(shape) == 4 and shape[-1] == 1
-            value = rng.normal(0, np.sqrt(2 / np.prod(shape[:2] if depthwise else shape[:-1])), shape)
+            value = rng.normal(0, np.sqrt(variance / np.prod(shape[:2] if depthwise else shape[:-1])), shape)
         elif len(shape) == 1 and "seed" not in weight.path:
             value = rng.normal(0, 0.1, shape)
         else:

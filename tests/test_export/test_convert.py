@@ -126,7 +126,7 @@ def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
 def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, monkeypatch):
     other = to_tflite(build_tiny("plain"), tmp_path / "other.tflite").path.read_bytes()
     monkeypatch.setattr("export.convert._convert", converted_to(other))
-    with pytest.raises(UsageError, match="a.tflite not written: "):
+    with pytest.raises(UsageError, match=r"a\.tflite not written: "):
         to_tflite(trained, tmp_path / "a.tflite")
     assert not (tmp_path / "a.tflite").exists()
     assert to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).verification.source == "noise"

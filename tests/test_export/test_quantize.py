@@ -1,0 +1,185 @@
+"""Ranges, clipping, and the types that a quantized file takes and gives."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import TINY, build_tiny
+
+from export import pick_calibration, read_photos, to_tflite
+from export.calibrate import PHOTOS
+from export.flatbuffer import SIGNATURE, describe
+from export.ranges import BINS, SHRINKS, STEPS, _least_error, _percentile, read_ranges
+from export.recipe import read_recipe
+from export.runtimes.litert import LiteRT
+from keras_resnets import UsageError
+from recipes.data import load
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def calibration(data):
+    return pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+
+
+@pytest.fixture(scope="module")
+def floats(trained, tmp_path_factory):
+    return to_tflite(trained, tmp_path_factory.mktemp("floats") / "float32.tflite").path
+
+
+def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
+    ranges = read_ranges(floats.read_bytes(), calibration.images)
+    stem = trained.get_layer("stem_relu").output
+    outputs = type(trained)(trained.inputs, [stem, *trained.outputs]).predict(calibration.images, verbose=0)
+    assert ranges["image"] == (calibration.images.min(), calibration.images.max())
+    (found,) = (ends for name, ends in ranges.items() if "stem_relu" in name)
+    np.testing.assert_allclose(found, (0, outputs[0].max()), rtol=1e-4)
+    assert any(np.allclose(ends, (outputs[1].min(), outputs[1].max()), atol=1e-5) for ends in ranges.values())
+
+
+@pytest.mark.parametrize("clipping", ["percentile", "mse"])
+def test_clipped_ranges_lie_within_the_full_ones_but_for_the_ends(floats, calibration, clipping):
+    full = read_ranges(floats.read_bytes(), calibration.images)
+    clipped = read_ranges(floats.read_bytes(), calibration.images, clipping)
+    assert clipped.keys() == full.keys()
+    assert clipped["image"] == full["image"]
+    for name, (least, largest) in clipped.items():
+        assert min(0, full[name][0]) <= least <= largest <= max(0, full[name][1]), name
+    assert sum(clipped[name] != full[name] for name in full) > len(full) / 3
+
+
+def test_percentile_cuts_what_one_value_in_a_hundred_thousand_reaches():
+    values = np.random.default_rng(0).uniform(0, 1, 200_000)
+    values[0] = 50.0
+    counts, _ = np.histogram(values, BINS, (0.0, 50.0))
+    least, largest = _percentile(counts, 0.0, 50.0)
+    assert least == 0
+    assert 1.0 <= largest < 1.1
+
+
+def test_mse_finds_the_range_of_least_error():
+    """Against a search over the values themselves."""
+    values = np.random.default_rng(0).standard_t(3, 50_000)
+    ends = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values, BINS, ends)
+    found = _least_error(counts, *ends)
+
+    def error(shrink):
+        low, high = ends[0] * shrink, ends[1] * shrink
+        step = (high - low) / STEPS
+        return np.square(values - np.clip(np.rint((values - low) / step), 0, STEPS) * step - low).mean()
+
+    best = min(map(error, SHRINKS))
+    assert error(found[1] / ends[1]) < 1.02 * best < error(1.0)
+
+
+@pytest.mark.parametrize("io", ["float32", "uint8", "int8"])
+def test_input_and_output_have_the_type_asked_for_and_say_the_same(trained, data, calibration, tmp_path, io):
+    arguments = {"mode": "int8", "calibration": calibration, "test": data.x_test}
+    file = to_tflite(trained, tmp_path / "io.tflite", io=io, **arguments)
+    base = to_tflite(trained, tmp_path / "base.tflite", **arguments)
+    runner = LiteRT(file.path)
+    assert {np.dtype(tensor["dtype"]).name for tensor in (runner._input, runner._output)} == {io}
+    found, expected = (np.stack(list(LiteRT(one.path).predict(data.x_test))) for one in (file, base))
+    np.testing.assert_array_equal(found, expected)
+    assert runner._interpreter.get_signature_list() == {SIGNATURE: {"inputs": ["image"], "outputs": ["output"]}}
+    assert read_recipe(file.path)["io"] == io
+    assert describe(file.path.read_bytes()).float_operations == 0
+
+
+def test_the_recipe_says_engine_clipping_and_accuracy(trained, data, calibration, tmp_path):
+    file = to_tflite(
+        trained,
+        tmp_path / "a.tflite",
+        mode="int8",
+        calibration=calibration,
+        clipping="mse",
+        test=data.x_test,
+        labels=data.y_test,
+    )
+    recipe = read_recipe(file.path)
+    assert (recipe["engine"], recipe["clipping"]) == ("quantizer", "mse")
+    outputs = np.stack(list(LiteRT(file.path).predict(data.x_test)))
+    assert recipe["verification"]["accuracy"] == (outputs.argmax(-1) == data.y_test).mean()
+    expected = trained.predict(data.x_test, verbose=0)
+    assert recipe["verification"]["model_accuracy"] == (expected.argmax(-1) == data.y_test).mean()
+
+
+def test_the_same_inputs_give_the_same_bytes(trained, calibration, tmp_path):
+    first, second = (
+        to_tflite(trained, tmp_path / name, mode="int8", calibration=calibration, min_agreement=0).path.read_bytes()
+        for name in ("a.tflite", "b.tflite")
+    )
+    assert first == second
+
+
+@pytest.mark.once
+def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
+    model = build_tiny("alexnet")  # its local response normalisation takes a logarithm
+    images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
+    file = to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=images, min_agreement=0)
+    assert read_recipe(file.path)["engine"] == "converter"
+    assert file.verification.float_operations == 0
+    with pytest.raises(UsageError, match="operations that only TensorFlow's converter quantizes"):
+        to_tflite(model, tmp_path / "b.tflite", mode="int8", calibration=images, clipping="mse", min_agreement=0)
+    assert not (tmp_path / "b.tflite").exists()
+
+
+@pytest.mark.once
+def test_depthwise_convolutions_keep_their_fast_float_kernel_in_dynamic(tmp_path):
+    key = next(key for key, case in TINY.items() if case.name.startswith("mobilenetv1"))
+    file = to_tflite(build_tiny(key), tmp_path / "a.tflite", mode="dynamic", min_agreement=0)
+    kinds = file.verification.operations
+    assert kinds["DEQUANTIZE"] == kinds["DEPTHWISE_CONV_2D"] > 0, "only their weights are stored in 8 bits"
+
+
+def test_few_images_warn(trained, data, tmp_path):
+    with pytest.warns(UserWarning, match="ranges from 4 calibration images are a guess; give at least 32"):
+        to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=data.x_train[:4], min_agreement=0)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for number, suffix in enumerate(PHOTOS):
+        place = folder / f"class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20 + number, 40, 3), dtype=np.uint8)).save(place / f"{number}{suffix}")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_photos_become_images_of_the_models_shape(photos):
+    picked = read_photos(photos, (16, 12, 3), count=4, seed=1)
+    assert picked.images.shape == (4, 16, 12, 3)
+    assert picked.images.dtype == np.uint8
+    assert len(set(picked.indices)) == 4
+    assert max(picked.indices) < len(PHOTOS)
+    again = read_photos(photos, (16, 12, 3), count=4, seed=1)
+    np.testing.assert_array_equal(picked.images, again.images)
+    assert read_photos(photos, (16, 12, 3), count=4, seed=2).indices != picked.indices
+    assert read_photos(photos, (16, 12, 1)).images.shape == (len(PHOTOS), 16, 12, 1)
+
+
+def test_a_photo_is_covered_not_squeezed(tmp_path):
+    """Twice as wide as high, red in the middle half: the middle is what is left."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 10:30] = (255, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    (image,) = read_photos(tmp_path, (20, 20, 3)).images
+    assert (image == (255, 0, 0)).all()
+
+
+def test_mistakes_with_photos_are_one_line(photos, tmp_path):
+    (photos / "broken.png").write_text("no photo")
+    (photos / "empty.jpg").write_text("")
+    with pytest.raises(UsageError, match=r"cannot read .*broken.png, .*empty.jpg"):
+        read_photos(photos, (16, 16, 3))
+    with pytest.raises(UsageError, match="no photos in"):
+        read_photos(tmp_path / "none", (16, 16, 3))
+    with pytest.raises(UsageError, match="the model's image has 2"):
+        read_photos(photos, (16, 16, 2))
