@@ -8,6 +8,7 @@ to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train
 from export.bench import Measurement, measure
 from export.calibrate import Calibration, pick_calibration, read_photos
 from export.convert import Exported, export_modes, load_model, to_tflite
+from export.diagnose import LayerNoise, diagnose
 from export.quantize import FAST_MODES, MODES, Mode, get_mode
 from export.verify import Verification, verify
 
@@ -16,9 +17,11 @@ __all__ = [
     "MODES",
     "Calibration",
     "Exported",
+    "LayerNoise",
     "Measurement",
     "Mode",
     "Verification",
+    "diagnose",
     "export_modes",
     "get_mode",
     "load_model",

@@ -180,7 +180,8 @@ def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float
     if found.agreement < min_agreement:
         raise UsageError(
             f"{out} not written: it agrees with the Keras model on {found.agreement:.1%} of {found.images} "
-            f"{found.source} images, below {min_agreement:.1%}; train longer, try another mode, or lower min_agreement"
+            f"{found.source} images, below {min_agreement:.1%}; train longer, try another mode or "
+            f"clipping, or set min_agreement to 0 and see in `keras-resnets diagnose` where the error enters"
         )
     if mode.tolerance is not None and min_agreement > 0 and found.max_error > mode.tolerance * max(1.0, largest):
         raise UsageError(

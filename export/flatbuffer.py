@@ -107,13 +107,13 @@ def set_io(data: bytes, io: Io) -> bytes:
     wanted = _TYPES[io]
     if graph.tensors[inside].type != wanted:
         code = schema.BuiltinOperator.QUANTIZE
-        entry = _add_twin(graph, inside, wanted, "image")
+        entry = _add_twin(graph, inside, wanted, f"image_{io}")
         graph.operators.insert(0, _operator(model, code, graph.tensors[inside].type, entry, inside))
         graph.inputs = [entry]
     if graph.tensors[outside].type != wanted:
         floats = wanted == schema.TensorType.FLOAT32
         code = schema.BuiltinOperator.DEQUANTIZE if floats else schema.BuiltinOperator.QUANTIZE
-        end = _add_twin(graph, outside, wanted, "output")
+        end = _add_twin(graph, outside, wanted, f"output_{io}")
         graph.operators.append(_operator(model, code, graph.tensors[outside].type, outside, end))
         graph.outputs = [end]
     _sign(model)

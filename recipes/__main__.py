@@ -143,6 +143,44 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Diagnose:
+    """Show in which layers a quantized file loses what its model knew: noise by layer, as a table and a plot."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """The .keras file."""
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """The .tflite file that was exported from it; --min-agreement 0 writes one that agrees too little."""
+    data: str
+    """Data the model was trained on."""
+    images: int = 32
+    """Training images to run."""
+    seed: int = 0
+    """Seed of the choice of images."""
+    worst: int = 10
+    """Layers to list: those where most noise enters."""
+    plot: Path | None = None
+    """Where to draw all of them, a .png, .svg or .pdf file."""
+
+    def run(self) -> None:
+        from export import load_model, pick_calibration
+        from export.diagnose import diagnose, draw_diagnosis, noise_table
+        from export.files import replacing
+        from keras_resnets import UsageError
+        from recipes.data import load
+        from recipes.progress import console
+
+        if self.worst < 1:
+            raise UsageError(f"--worst {self.worst}: list at least 1 layer")
+        model, data = load_model(self.model), load(self.data)
+        picked = pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
+        found = diagnose(model, self.file, picked.images)
+        console.print(noise_table(found, self.worst, f"{self.file}: where noise enters, over {self.images} images"))
+        if self.plot:
+            with replacing(self.plot) as part:
+                draw_diagnosis(found).savefig(part, dpi=110)
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure .tflite files side by side on LiteRT: accuracy, size and latency."""
 
@@ -230,10 +268,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "export": Export,
     "bench": Bench,
+    "diagnose": Diagnose,
     "list": List,
     "info": Info,
 }
-Command = Quickstart | Train | Export | Bench | List | Info
+Command = Quickstart | Train | Export | Bench | Diagnose | List | Info
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from golden.regenerate import read_figures
 
 from export.bench import Row
+from export.quantize import MODES
 from export.report import draw_accuracy_latency, markdown_table
 from keras_resnets import Variant, families
 
@@ -61,6 +62,15 @@ def family_table(module: ModuleType) -> str:
             f"{cost['depth']} | {error} | {variant.reference} |"
         )
     return "\n".join([*lines, "", "</details>"])
+
+
+def modes() -> str:
+    lines = ["| mode | | weights | activations | needs images |", "| :-- | :-- | :-- | :-- | :-- |"]
+    for mode in MODES.values():
+        note = "" if mode.has_fast_kernels else "; no fast kernels on a processor, an export says how slow"
+        images = "yes" if mode.calibrated else "no"
+        lines.append(f"| `{mode.name}` | {mode.summary}{note} | {mode.weights} | {mode.activations} | {images} |")
+    return "\n".join(lines)
 
 
 def rows() -> list[Row]:
@@ -116,7 +126,13 @@ def proof() -> str:
 
 
 def render(text: str) -> str:
-    for name, part in (("models", models()), ("quickstart", quickstart()), ("proof", proof()), ("cost", cost())):
+    for name, part in (
+        ("models", models()),
+        ("modes", modes()),
+        ("quickstart", quickstart()),
+        ("proof", proof()),
+        ("cost", cost()),
+    ):
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             sys.exit(f"{README} has no part {name}; add <!-- begin {name} --> and <!-- end {name} -->")

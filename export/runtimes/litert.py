@@ -51,7 +51,7 @@ class LiteRT:
 
     def load(self, image: np.ndarray) -> None:
         """Puts one image, shape (height, width, channels), into the input, quantized where the input is."""
-        self._interpreter.set_tensor(self._input["index"], _encode(image[None], self._input))
+        self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
 
     def invoke(self) -> float:
         """Runs the loaded image; returns the seconds that took."""
@@ -64,10 +64,11 @@ class LiteRT:
         for image in images:
             self.load(image)
             self._interpreter.invoke()
-            yield _decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+            yield decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
 
 
-def _encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+def encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """Real numbers as a tensor of an interpreter holds them."""
     if not np.issubdtype(tensor["dtype"], np.integer):
         return values.astype(tensor["dtype"])
     scale, zero_point = tensor["quantization"]
@@ -75,7 +76,8 @@ def _encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     return np.clip(np.rint(values / scale + zero_point), limits.min, limits.max).astype(tensor["dtype"])
 
 
-def _decode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+def decode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """What a tensor of an interpreter holds as real numbers."""
     if not np.issubdtype(tensor["dtype"], np.integer):
         return values.astype(np.float32)
     scale, zero_point = tensor["quantization"]

@@ -1,0 +1,193 @@
+"""Where a quantized file loses what its model knew: the noise of every layer, and the layers where it enters."""
+
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import rich.box
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from export.convert import load_model, to_tflite
+from export.runtimes.litert import decode, encode
+from keras_resnets.errors import UsageError, first_line
+
+NO_NOISE = 99.0  # decibels at which noise is as good as none
+
+
+@dataclass(frozen=True)
+class LayerNoise:
+    """What quantization did to one tensor of the network.
+
+    Attributes:
+        layers: Keras layers whose result the tensor is; several where the converter fused them.
+        operation: Kind of the operation that writes it.
+        snr: Signal-to-noise ratio, decibels: power of the float values over that of the difference.
+        entered: Noise that this operation adds, as a share of the signal's power: its own less that of its noisiest
+            input; negative where the operation averages noise away.
+    """
+
+    layers: tuple[str, ...]
+    operation: str
+    snr: float
+    entered: float
+
+
+def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) -> list[LayerNoise]:
+    """Runs a quantized file beside its model and compares every tensor that both have.
+
+    Args:
+        model: The Keras model, or the path of its `.keras` file.
+        path: A file that was exported from it.
+        images: Images, shape (n, height, width, channels); a few dozen are enough.
+
+    Returns:
+        The noise of each tensor, in the order of the network.
+
+    Raises:
+        UsageError: If the file does not run, or was not exported from this model.
+    """
+    model = load_model(model) if isinstance(model, str | Path) else model
+    with tempfile.TemporaryDirectory() as folder:
+        floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
+    try:
+        data = path.read_bytes()
+        reference, quantized = _Run(floats), _Run(data)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
+    shared = [name for name in quantized.indices if name in reference.indices]
+    if not shared:
+        raise UsageError(f"{path} has no tensor in common with {model.name}; give it the model it was exported from")
+    signal, noise = dict.fromkeys(shared, 0.0), dict.fromkeys(shared, 0.0)
+    for image in images:
+        for run in (reference, quantized):
+            run.invoke(image)
+        for name in shared:
+            expected = reference.value(name)
+            signal[name] += float(np.square(expected, dtype=np.float64).sum())
+            noise[name] += float(np.square(expected - quantized.value(name), dtype=np.float64).sum())
+    shares = {name: noise[name] / signal[name] if signal[name] else float(noise[name] > 0) for name in shared}
+    names = {layer.name for layer in model.layers}
+    return [
+        LayerNoise(
+            layers=tuple(_layers(name, names)) or (name,),
+            operation=quantized.producers[quantized.indices[name]].kind,
+            snr=_decibels(shares[name]),
+            entered=shares[name]
+            - max((shares[one] for one in quantized.sources(quantized.indices[name], shares)), default=0.0),
+        )
+        for name in shared
+    ]
+
+
+def noise_table(found: Sequence[LayerNoise], worst: int, title: str) -> Table:
+    """The layers where most noise enters, as a table for the terminal.
+
+    Args:
+        found: What `diagnose` returned.
+        worst: Number of layers to list.
+        title: Its heading.
+    """
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("layers", "operation", "noise entered, of signal", "signal to noise, dB"):
+        table.add_column(column, justify="right" if "signal" in column else "left")
+    for one in sorted(found, key=lambda one: -one.entered)[:worst]:
+        table.add_row(" ".join(one.layers), one.operation, f"{one.entered:.3%}", f"{one.snr:.1f}")
+    return table
+
+
+def draw_diagnosis(found: Sequence[LayerNoise], worst: int = 5) -> Figure:
+    """Signal-to-noise ratio along the network; the layers where most noise enters are named."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([one.snr for one in found], marker=".", color="C0")
+    for place in sorted(range(len(found)), key=lambda place: -found[place].entered)[:worst]:
+        axes.scatter(place, found[place].snr, color="C3", zorder=3)
+        axes.annotate(
+            found[place].layers[-1],
+            (place, found[place].snr),
+            xytext=(0, -8),
+            textcoords="offset points",
+            rotation=-30,
+            va="top",
+            fontsize=8,
+            color="C3",
+        )
+    axes.margins(x=0.08, y=0.25)
+    axes.set_xlabel("tensors, in the order of the network")
+    axes.set_ylabel("signal-to-noise ratio, dB")
+    axes.grid(alpha=0.25)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Producer:
+    """The operation that writes a tensor."""
+
+    kind: str
+    inputs: tuple[int, ...]
+
+
+class _Run:
+    """A file that keeps the values of all its tensors."""
+
+    def __init__(self, data: bytes) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
+            self._interpreter = Interpreter(model_content=data, experimental_preserve_all_tensors=True, num_threads=1)
+        self._interpreter.allocate_tensors()
+        (self._input,) = self._interpreter.get_input_details()
+        self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
+        self.producers = dict(_producers(data))
+        self.indices = {self._tensors[index]["name"]: index for index in self.producers}
+
+    def invoke(self, image: np.ndarray) -> None:
+        self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
+        self._interpreter.invoke()
+
+    def value(self, name: str) -> np.ndarray:
+        index = self.indices[name]
+        return decode(self._interpreter.get_tensor(index), self._tensors[index])
+
+    def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
+        """The nearest tensors in `known` that this one is computed from."""
+        for source in self.producers[index].inputs:
+            if source not in self.producers:  # the image, or a weight
+                continue
+            name = self._tensors[source]["name"]
+            if name in known:
+                yield name
+            else:
+                yield from self.sources(source, known)
+
+
+def _producers(data: bytes) -> Iterator[tuple[int, _Producer]]:
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    kinds = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    for operator in model.subgraphs[0].operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        for index in operator.outputs:
+            yield int(index), _Producer(kind, tuple(int(source) for source in operator.inputs))
+
+
+def _layers(tensor: str, names: set[str]) -> list[str]:
+    """The Keras layers that the parts of a tensor's name speak of; TensorFlow numbers a name that it meets again."""
+    found: dict[str, None] = {}
+    for word in re.split(r"[;/]", tensor):
+        for candidate in (word, re.sub(r"_\d+$", "", word)):
+            if candidate in names:
+                found[candidate] = None
+                break
+    return list(found)
+
+
+def _decibels(share: float) -> float:
+    return float(-10 * np.log10(max(share, 10 ** (-NO_NOISE / 10))))
