@@ -6,10 +6,12 @@ to_tflite("runs/r20/model.keras", "r20.tflite", mode="int8", calibration=x_train
 """
 
 from export.bench import Measurement, measure
+from export.c_array import write_c_array
 from export.calibrate import Calibration, pick_calibration, read_photos
 from export.convert import Exported, export_modes, load_model, to_tflite
 from export.diagnose import LayerNoise, diagnose
 from export.quantize import FAST_MODES, MODES, Mode, get_mode
+from export.search import search_plan
 from export.verify import Verification, verify
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "measure",
     "pick_calibration",
     "read_photos",
+    "search_plan",
     "to_tflite",
     "verify",
+    "write_c_array",
 ]

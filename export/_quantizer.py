@@ -1,11 +1,15 @@
 """The only place that runs ai-edge-quantizer: float32 file and ranges -> quantized file."""
 
+import re
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 from ai_edge_quantizer import quantizer, recipe_manager
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
+from export.plan import Choice
 from export.quantize import Mode
 from export.ranges import Ranges
 from keras_resnets.errors import first_line
@@ -13,23 +17,27 @@ from keras_resnets.errors import first_line
 # LiteRT has no integer kernel for a depthwise convolution of float activations; the converter's dynamic mode then
 # computes it in a slow way. Its weights are kept in 8 bits and its arithmetic in float32.
 DYNAMIC, WEIGHT_ONLY = ("CONV_2D", "FULLY_CONNECTED"), ("DEPTHWISE_CONV_2D",)
-ANY = ".*"
+FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # what LiteRT computes with 4-bit weights under 8-bit activations
+ANY, ANY_END = ".*", "^.*$"  # a scope of its own: a second rule for all operations would replace the first
 
 
 class Refused(Exception):
     """The engine cannot quantize this file."""
 
 
-def quantize(data: bytes, mode: Mode, ranges: Ranges | None) -> bytes:
+def quantize(
+    data: bytes, mode: Mode, ranges: Ranges | None = None, choices: Mapping[str, Choice] | None = None
+) -> bytes:
     """Quantizes a float32 file as the mode says; operations that ai-edge-quantizer does not know stay in float.
 
     Args:
         data: A float32 `.tflite` file with one signature.
         mode: A mode whose engines name "quantizer".
         ranges: Of its tensors, for modes that are calibrated.
+        choices: Types of the tensors that are not to be int8, by name.
 
     Returns:
-        The quantized file; input and output are quantized where the activations are.
+        The quantized file; input and output are quantized where the activations are, with choices they are float32.
 
     Raises:
         Refused: If ai-edge-quantizer fails.
@@ -46,6 +54,16 @@ def quantize(data: bytes, mode: Mode, ranges: Ranges | None) -> bytes:
         recipe.add_static_config(ANY, every, int(mode.activations.removeprefix("int")), weight_bits)
     else:
         recipe.add_weight_only_config(ANY, every, weight_bits)
+    for tensor, choice in (choices or {}).items():
+        scope = f"^{re.escape(tensor)};?$"
+        if choice == "float32":
+            recipe.add_quantization_config(scope, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        else:
+            for operation in FOUR_BITS:
+                recipe.add_static_config(scope, TFLOperationName(operation), 8, 4)
+    if choices is not None:
+        for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+            recipe.add_quantization_config(ANY_END, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ends = (ranges or {}).items()
     statistics = {name: {"min": np.array([least]), "max": np.array([largest])} for name, (least, largest) in ends}
     try:

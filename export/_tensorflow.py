@@ -1,8 +1,8 @@
 """The only place that runs TensorFlow's converter; also a program, for models trained on another backend.
 
-    KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER CLIPPING MODE...
+    KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER
 
-reads FOLDER/model.keras and FOLDER/images.npy and writes FOLDER/MODE.ENGINE.tflite for float32 and for each mode.
+reads model.keras, images.npy and wanted.json there and writes MODE.ENGINE.tflite for float32 and for each mode.
 """
 
 import importlib
@@ -18,6 +18,7 @@ import numpy as np
 
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe
+from export.plan import Plan, resolve
 from export.quantize import MODES, Engine, Mode
 from export.ranges import Clipping, read_ranges
 from keras_resnets.errors import UsageError, first_line
@@ -27,7 +28,7 @@ Converted = tuple[Mode, Engine, bytes]
 
 
 def convert(
-    model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None, clipping: Clipping
+    model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None, clipping: Clipping, plan: Plan
 ) -> Iterator[Converted]:
     """Converts a model to one flatbuffer a mode, batch size 1, built-in operations only.
 
@@ -36,6 +37,7 @@ def convert(
         modes: Modes wanted.
         images: Calibration images, shape (n, height, width, channels), for the modes that need them.
         clipping: How the ranges of int8 activations are chosen.
+        plan: Types of the layers that are not to be int8, for a mode that needs a plan.
 
     Yields:
         Mode, engine that wrote it, and the bytes of its `.tflite` file, whose input and output are quantized where
@@ -50,6 +52,7 @@ def convert(
     function = tf.function(lambda image: model(image, training=False), input_signature=[image]).get_concrete_function()
     floats = run_converter(model, function, MODES["float32"], images)
     yield MODES["float32"], "converter", floats
+    names = {layer.name for layer in model.layers}
     for mode in modes:
         if mode.name == "float32":
             continue
@@ -57,7 +60,8 @@ def convert(
             last = engine == mode.engines[-1]
             try:
                 if engine == "quantizer":
-                    data = quantize(floats, mode, _ranges(floats, mode, images, clipping))
+                    choices = resolve(plan, floats, names) if mode.needs_plan else None
+                    data = quantize(floats, mode, _ranges(floats, mode, images, clipping), choices)
                 else:
                     data = run_converter(model, function, mode, images)
             except Refused as refusal:
@@ -119,20 +123,22 @@ def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndar
     return add_signature(data)
 
 
-def main(folder: Path, clipping: Clipping, modes: list[str]) -> None:
+def main(folder: Path) -> None:
     """Converts FOLDER/model.keras, importing first the modules that define its layers."""
-    for module in json.loads((folder / "modules.json").read_text()):
+    wanted = json.loads((folder / "wanted.json").read_text())
+    for module in wanted["modules"]:
         importlib.import_module(module)
     images = np.load(folder / "images.npy", allow_pickle=False) if (folder / "images.npy").exists() else None
     with deep_graphs():
         model = keras.models.load_model(folder / "model.keras", compile=False)
-    for mode, engine, data in convert(model, [MODES[name] for name in modes], images, clipping):
+    modes = [MODES[name] for name in wanted["modes"]]
+    for mode, engine, data in convert(model, modes, images, wanted["clipping"], wanted["plan"]):
         (folder / f"{mode.name}.{engine}.tflite").write_bytes(data)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])  # type: ignore[arg-type]
+        main(Path(sys.argv[1]))
     except UsageError as mistake:
         (Path(sys.argv[1]) / "mistake.txt").write_text(str(mistake))
         sys.exit(2)

@@ -17,6 +17,7 @@ from export import _tensorflow
 from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
+from export.plan import Plan, check_plan
 from export.quantize import Io, Mode, check_io, get_mode
 from export.ranges import Clipping, check_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
@@ -55,6 +56,7 @@ def to_tflite(
     mode: str = "float32",
     calibration: Calibration | np.ndarray | None = None,
     clipping: Clipping = "minmax",
+    plan: Plan | None = None,
     io: Io = "float32",
     test: np.ndarray | None = None,
     labels: np.ndarray | None = None,
@@ -70,6 +72,8 @@ def to_tflite(
             or a `Calibration`, which also says where they come from; needed by int8 and int16x8. Fewer than
             `FEW_IMAGES` warn.
         clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `read_ranges`.
+        plan: With mode mixed: shell patterns of layer names, each with "float32", "int8" or "int4", later ones before
+            earlier ones, such as {"stem_*": "float32", "stage4_*": "int4"}; `search_plan` finds one.
         io: Type of input and output. "float32" runs everywhere on a CPU. With mode int8 also "uint8", which phones
             and browsers take (MediaPipe, LiteRT.js), and "int8", which microcontrollers and NPUs take.
         test: Images for the check, same shape and range. Defaults to the calibration images, and with neither to
@@ -89,6 +93,7 @@ def to_tflite(
         {mode: Path(out)},
         calibration=calibration,
         clipping=clipping,
+        plan=plan,
         io=io,
         test=test,
         labels=labels,
@@ -103,6 +108,7 @@ def export_modes(
     *,
     calibration: Calibration | np.ndarray | None = None,
     clipping: Clipping = "minmax",
+    plan: Plan | None = None,
     io: Io = "float32",
     test: np.ndarray | None = None,
     labels: np.ndarray | None = None,
@@ -115,6 +121,7 @@ def export_modes(
     if not 0 <= min_agreement <= 1:
         raise UsageError(f"min_agreement must be from 0 to 1, got {min_agreement}")
     modes = [get_mode(name) for name in outs]
+    plan = plan and dict(plan)
     check_clipping(clipping)
     for mode in modes:
         check_io(mode, io)
@@ -123,12 +130,15 @@ def export_modes(
         calibration = Calibration(calibration)
     ranges = None if calibration is None else calibration.images
     _check(model, outs.values(), modes, ranges, test, labels)
+    if any(mode.needs_plan for mode in modes) != (plan is not None):
+        raise UsageError("a plan goes with mode mixed: give both, or neither")
+    check_plan(plan or {}, {layer.name for layer in model.layers})
     source, images = _images_to_compare(model, ranges, test)
     expected = model.predict(images, verbose=0)
     if not np.isfinite(expected).all():
         raise UsageError(f"{model.name} has outputs that are not finite; its training diverged, train it again")
     floats = b""
-    for mode, engine, data in _convert(model, modes, ranges, clipping):
+    for mode, engine, data in _convert(model, modes, ranges, clipping, plan or {}):
         floats = floats or data  # the first is float32
         if mode.name not in outs:
             continue
@@ -137,8 +147,8 @@ def export_modes(
             part.write_bytes(set_io(data, io) if mode.calibrated else data)
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
-            how = {"mode": asdict(mode), "engine": engine, "clipping": clipping if mode.calibrated else None, "io": io}
             used = calibration if mode.calibrated else None
+            how = {"mode": asdict(mode), "engine": engine, "clipping": used and clipping, "plan": plan, "io": io}
             write_recipe(recipe_part, describe_export(model, how, used, verification))
             size = part.stat().st_size
         if not mode.has_fast_kernels:
@@ -258,20 +268,21 @@ def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:
 
 
 def _convert(
-    model: keras.Model, modes: list[Mode], images: np.ndarray | None, clipping: Clipping
+    model: keras.Model, modes: list[Mode], images: np.ndarray | None, clipping: Clipping, plan: Plan
 ) -> Iterator[_tensorflow.Converted]:
     if keras.backend.backend() == "tensorflow":
-        yield from _tensorflow.convert(model, modes, images, clipping)
+        yield from _tensorflow.convert(model, modes, images, clipping, plan)
         return
     # TensorFlow traces only what runs on the TensorFlow backend: hand the model over to a process that has it.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / "model.keras")
-        (folder / "modules.json").write_text(json.dumps(_layer_modules(model)))
+        names = [mode.name for mode in modes]
+        wanted = {"modules": _layer_modules(model), "modes": names, "clipping": clipping, "plan": dict(plan)}
+        (folder / "wanted.json").write_text(json.dumps(wanted))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)
-        names = [mode.name for mode in modes]
-        command = [sys.executable, "-P", "-m", "export._tensorflow", name, clipping, *names]
+        command = [sys.executable, "-P", "-m", "export._tensorflow", name]
         hidden = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}  # leaves the memory of GPUs alone
         environment = os.environ | hidden | {"PYTHONPATH": os.pathsep.join(sys.path)}
         child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -280,9 +291,9 @@ def _convert(
             raise UsageError(mistake.read_text())
         if child.returncode:
             raise RuntimeError(f"the conversion process failed:\n{child.stderr}")
-        for wanted in dict.fromkeys(("float32", *names)):
-            (path,) = folder.glob(f"{wanted}.*.tflite")
-            yield get_mode(wanted), path.suffixes[0][1:], path.read_bytes()  # type: ignore[misc]
+        for one in dict.fromkeys(("float32", *names)):
+            (path,) = folder.glob(f"{one}.*.tflite")
+            yield get_mode(one), path.suffixes[0][1:], path.read_bytes()  # type: ignore[misc]
 
 
 def _layer_modules(model: keras.Model) -> list[str]:

@@ -1,8 +1,6 @@
 """Where a quantized file loses what its model knew: the noise of every layer, and the layers where it enters."""
 
-import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import rich.box
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from export.convert import load_model, to_tflite
-from export.runtimes.litert import decode, encode
+from export.flatbuffer import operations
+from export.plan import layers_of
+from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
 
 NO_NOISE = 99.0  # decibels at which noise is as good as none
@@ -54,13 +52,14 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     Raises:
         UsageError: If the file does not run, or was not exported from this model.
     """
+    if not path.is_file():
+        raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
     model = load_model(model) if isinstance(model, str | Path) else model
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
     try:
-        data = path.read_bytes()
-        reference, quantized = _Run(floats), _Run(data)
-    except (OSError, ValueError, RuntimeError) as error:
+        reference, quantized = _Run(floats), _Run(path.read_bytes())
+    except (ValueError, RuntimeError) as error:
         raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
     shared = [name for name in quantized.indices if name in reference.indices]
     if not shared:
@@ -77,7 +76,7 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     names = {layer.name for layer in model.layers}
     return [
         LayerNoise(
-            layers=tuple(_layers(name, names)) or (name,),
+            layers=tuple(layers_of(name, names)) or (name,),
             operation=quantized.producers[quantized.indices[name]].kind,
             snr=_decibels(shares[name]),
             entered=shares[name]
@@ -127,26 +126,15 @@ def draw_diagnosis(found: Sequence[LayerNoise], worst: int = 5) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class _Producer:
-    """The operation that writes a tensor."""
-
-    kind: str
-    inputs: tuple[int, ...]
-
-
 class _Run:
     """A file that keeps the values of all its tensors."""
 
     def __init__(self, data: bytes) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
-            self._interpreter = Interpreter(model_content=data, experimental_preserve_all_tensors=True, num_threads=1)
-        self._interpreter.allocate_tensors()
+        self._interpreter = open_traced(data)
         (self._input,) = self._interpreter.get_input_details()
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        self.producers = dict(_producers(data))
-        self.indices = {self._tensors[index]["name"]: index for index in self.producers}
+        self.producers = {tensor.index: step for step in operations(data) for tensor in step.outputs}
+        self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
 
     def invoke(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
@@ -159,34 +147,10 @@ class _Run:
     def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
         """The nearest tensors in `known` that this one is computed from."""
         for source in self.producers[index].inputs:
-            if source not in self.producers:  # the image, or a weight
-                continue
-            name = self._tensors[source]["name"]
-            if name in known:
-                yield name
-            else:
-                yield from self.sources(source, known)
-
-
-def _producers(data: bytes) -> Iterator[tuple[int, _Producer]]:
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
-    kinds = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    for operator in model.subgraphs[0].operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        kind = kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        for index in operator.outputs:
-            yield int(index), _Producer(kind, tuple(int(source) for source in operator.inputs))
-
-
-def _layers(tensor: str, names: set[str]) -> list[str]:
-    """The Keras layers that the parts of a tensor's name speak of; TensorFlow numbers a name that it meets again."""
-    found: dict[str, None] = {}
-    for word in re.split(r"[;/]", tensor):
-        for candidate in (word, re.sub(r"_\d+$", "", word)):
-            if candidate in names:
-                found[candidate] = None
-                break
-    return list(found)
+            if source.name in known:
+                yield source.name
+            elif source.index in self.producers:  # what is not written is the image, or a weight
+                yield from self.sources(source.index, known)
 
 
 def _decibels(share: float) -> float:

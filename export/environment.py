@@ -5,18 +5,22 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("keras-resnets", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "numpy")
+PACKAGES = ("keras-resnets", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
 
 
 def describe_environment() -> dict[str, str]:
     """Processor, cores, load, operating system, Python and the versions of the packages that matter."""
-    described = {
+    return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "load": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-    }
+    } | describe_versions()
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter."""
+    described = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             described[package] = version(package)

@@ -1,6 +1,7 @@
 """What stands in the flatbuffer of a `.tflite` file: its operations, its signature, the types of its ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ _VERSIONS = {  # of the operators, by the types they read and write
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
 _MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
-_SELECT_TF = "Flex"  # what the names of TensorFlow's own kernels begin with
+_SELECT_TF = "CUSTOM Flex"  # what the names of TensorFlow's own kernels begin with
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Contents:
     """What a file is made of.
 
     Attributes:
-        operations: Number of operations of each kind; custom ones under their own name.
+        operations: Number of operations of each kind; "CUSTOM name" for what is not built in.
         float_operations: Operations that compute in floating point. QUANTIZE and DEQUANTIZE only move between types.
         select_tf_operations: Operations that need TensorFlow's kernels beside LiteRT's.
         dynamic_dimensions: Tensors with a size that is known only when the file runs.
@@ -60,9 +61,58 @@ def describe(data: bytes) -> Contents:
     )
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a graph.
+
+    Attributes:
+        index: Its place, by which an interpreter knows it.
+        name: Its name, in which TensorFlow joins those of the layers that it fused.
+        shape: Its shape.
+        is_float: Whether it is float32.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    is_float: bool
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of a graph: its kind and the tensors that it reads and writes."""
+
+    kind: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def operations(data: bytes) -> list[Operation]:
+    """The operations of a file's main graph, in the order in which they run."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+
+    def tensors(indices: Iterable[int]) -> tuple[Tensor, ...]:
+        return tuple(
+            Tensor(
+                index=int(index),
+                name=graph.tensors[index].name.decode(),
+                shape=tuple(int(side) for side in graph.tensors[index].shape),
+                is_float=graph.tensors[index].type == schema.TensorType.FLOAT32,
+            )
+            for index in indices
+            if index >= 0  # -1 stands for an input that is left out
+        )
+
+    return [
+        Operation(_kind(model.operatorCodes[one.opcodeIndex]), tensors(one.inputs), tensors(one.outputs))
+        for one in graph.operators
+    ]
+
+
 def _kind(code: Any) -> str:
     if code.customCode:
-        return str(code.customCode.decode(errors="replace"))
+        return f"CUSTOM {code.customCode.decode(errors='replace')}"
     # Files written before the field was widened hold the code in the older 8-bit field.
     return _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 

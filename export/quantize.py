@@ -23,6 +23,7 @@ class Mode:
         tolerance: Largest error of an output, relative to the largest output, that rounding explains; None where
             only the agreement counts.
         has_fast_kernels: Whether LiteRT has kernels that run it about as fast as float32, or faster.
+        needs_plan: Whether the caller says which layer computes in what.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Mode:
     engines: tuple[Engine, ...] = ("converter",)
     tolerance: float | None = None
     has_fast_kernels: bool = True
+    needs_plan: bool = False
 
     @property
     def calibrated(self) -> bool:
@@ -61,6 +63,14 @@ MODES: dict[str, Mode] = {
             engines=("quantizer", "converter"),
         ),
         Mode(
+            "mixed",
+            "int8 but for the layers that a plan keeps in float32, or stores in int4",
+            weights="int8",
+            activations="int8",
+            engines=("quantizer",),
+            needs_plan=True,
+        ),
+        Mode(
             "int16x8",
             "int8 weights and int16 activations, ranges from images",
             weights="int8",
@@ -86,7 +96,7 @@ MODES: dict[str, Mode] = {
 }
 
 
-FAST_MODES = tuple(name for name, mode in MODES.items() if mode.has_fast_kernels)
+FAST_MODES = tuple(name for name, mode in MODES.items() if mode.has_fast_kernels and not mode.needs_plan)
 
 
 def get_mode(name: str) -> Mode:
@@ -108,5 +118,5 @@ def check_io(mode: Mode, io: str) -> None:
     """
     if io not in get_args(Io):
         raise UsageError(f"io={io!r}: choose one of {', '.join(get_args(Io))}")
-    if io != "float32" and mode.activations != "int8":
+    if io != "float32" and mode.name != "int8":
         raise UsageError(f"io={io!r} is for mode int8; a file of mode {mode.name} takes and gives float32")

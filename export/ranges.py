@@ -1,13 +1,13 @@
 """The ranges of a network's activations, read off its float32 file over calibration images."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from export.flatbuffer import operations
+from export.runtimes.litert import open_traced
 from keras_resnets.errors import UsageError
 
 Clipping = Literal["minmax", "percentile", "mse"]
@@ -40,10 +40,7 @@ def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = "minmax") 
     Returns:
         (least, largest) by the name of the tensor.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)  # of memory: one image's
-        interpreter = Interpreter(model_content=data, experimental_preserve_all_tensors=True, num_threads=1)
-    interpreter.allocate_tensors()
+    interpreter = open_traced(data)
     ends = {tensor["index"] for tensor in (*interpreter.get_input_details(), *interpreter.get_output_details())}
     computed, extremes = _computed(data), Ranges()
     for _, name, values in _activations(interpreter, computed, images):
@@ -75,10 +72,8 @@ def _activations(
 
 def _computed(data: bytes) -> set[int]:
     """The input and every float32 tensor that an operation writes; the others are weights, or shapes."""
-    graph = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0]
-    written = {int(index) for operator in graph.operators for index in operator.outputs}
-    candidates = written | {int(index) for index in graph.inputs}
-    return {index for index in candidates if graph.tensors[index].type == schema.TensorType.FLOAT32}
+    steps = operations(data)
+    return {tensor.index for step in steps for tensor in step.outputs if tensor.is_float} | {steps[0].inputs[0].index}
 
 
 def _percentile(counts: np.ndarray, least: float, largest: float) -> tuple[float, float]:

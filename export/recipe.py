@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from export.calibrate import Calibration
+from export.environment import describe_versions
 from export.verify import Verification
 from keras_resnets import count_macs, count_parameters
 
@@ -52,7 +53,8 @@ def describe_export(
         "calibration": calibration
         and {"source": calibration.source, "images": len(calibration.images), "indices": calibration.indices},
         "verification": asdict(verification),
-        "keras": keras.__version__,
+        "versions": describe_versions(),
+        "config": json.loads(model.to_json()),
     }
 
 

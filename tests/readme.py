@@ -125,14 +125,12 @@ def proof() -> str:
     )
 
 
+PARTS = {"models": models, "modes": modes, "quickstart": quickstart, "proof": proof, "cost": cost}
+
+
 def render(text: str) -> str:
-    for name, part in (
-        ("models", models()),
-        ("modes", modes()),
-        ("quickstart", quickstart()),
-        ("proof", proof()),
-        ("cost", cost()),
-    ):
+    for name, make in PARTS.items():
+        part = make()
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             sys.exit(f"{README} has no part {name}; add <!-- begin {name} --> and <!-- end {name} -->")

@@ -1,6 +1,7 @@
 """LiteRT with XNNPACK: the runtime of Android and of Linux boards."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ class LiteRT:
             self.load(image)
             self._interpreter.invoke()
             yield decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+
+
+def open_traced(data: bytes) -> Interpreter:
+    """An interpreter that keeps the values of all tensors, for looking at one image at a time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)  # it takes memory
+        interpreter = Interpreter(model_content=data, experimental_preserve_all_tensors=True, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:

@@ -80,6 +80,27 @@ def test_three_steps(cli, blobs_file, tmp_path):
     recipe = json.loads(file.with_name("r20.tflite.json").read_text())
     assert recipe["calibration"]["indices"]
 
+    options = (
+        "--mode",
+        "mixed",
+        "--budget",
+        0.05,
+        "--images",
+        40,
+        "--data",
+        blobs_file,
+        "--out",
+        tmp_path / "mixed.tflite",
+    )
+    code, out, err = cli("export", folder / "model.keras", *options)
+    assert (code, err) == (0, "")
+    assert "plan: " in out
+
+    code, out, err = cli("diagnose", folder / "model.keras", file, "--data", blobs_file, "--plot", tmp_path / "a.png")
+    assert (code, err) == (0, "")
+    assert "noise entered" in out
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
     code, out, err = cli("bench", file, "--data", blobs_file, "--reference", folder / "model.keras")
     assert (code, err) == (0, "")
     assert "int8" in out
@@ -157,6 +178,10 @@ MISTAKES = {
     "missing model file": (["export", "no.keras", "--out", "x.tflite"], "no model file no.keras"),
     "broken model file": (["export", "broken.keras", "--out", "x.tflite"], "cannot be loaded"),
     "unknown mode": (["export", "no.keras", "--out", "x.tflite", "--mode", "int3"], "no mode named 'int3'"),
+    "half a plan": (["export", "MODEL", "--out", "x.tflite", "--mode", "mixed", "--plan", "stem"], "--plan stem"),
+    "budget without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "mixed", "--budget", "0"], "--budget"),
+    "no photos": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8", "--photos", "none"], "no photos in none"),
+    "diagnosis of nothing": (["diagnose", "MODEL", "no.tflite", "--data", "grey.npz"], "no file no.tflite"),
     "int8 without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8"], "needs training images"),
     "wrong data to export": (["export", "MODEL", "--out", "x.tflite", "--data", "grey.npz"], "do not fit"),
     "wrong suffix": (["export", "MODEL", "--out", "x"], "suffix .tflite"),

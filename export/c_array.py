@@ -1,0 +1,62 @@
+"""A `.tflite` file as a C array, for a microcontroller without a file system."""
+
+import re
+from pathlib import Path
+
+from export.files import replacing
+from keras_resnets.errors import UsageError
+
+PER_LINE = 20
+
+HEADER = """#pragma once
+
+/* {bytes} bytes of {file}, aligned for TensorFlow Lite Micro. */
+#ifdef __cplusplus
+extern "C" {{
+#endif
+extern const unsigned char {name}[];
+extern const unsigned int {name}_len;
+#ifdef __cplusplus
+}}
+#endif
+"""
+
+SOURCE = """#include "{header}"
+
+#ifdef __cplusplus
+#define ALIGNED alignas(16)
+#else
+#define ALIGNED _Alignas(16)
+#endif
+
+ALIGNED const unsigned char {name}[] = {{
+{numbers}
+}};
+const unsigned int {name}_len = {bytes};
+"""
+
+
+def write_c_array(path: Path) -> tuple[Path, Path]:
+    """Writes a file as C source and header beside it: net.tflite -> net.cc and net.h, with `net` and `net_len`.
+
+    Args:
+        path: The `.tflite` file.
+
+    Returns:
+        Paths of source and header; the source compiles as C11 and as C++11.
+
+    Raises:
+        UsageError: If there is no such file, or the folder cannot be written.
+    """
+    if not path.is_file():
+        raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
+    data = path.read_bytes()
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    name = f"_{name}" if name[0].isdigit() else name
+    lines = (data[start : start + PER_LINE] for start in range(0, len(data), PER_LINE))
+    numbers = ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in line) for line in lines)
+    source, header = path.with_suffix(".cc"), path.with_suffix(".h")
+    with replacing(source) as source_part, replacing(header) as header_part:
+        header_part.write_text(HEADER.format(bytes=len(data), file=path.name, name=name))
+        source_part.write_text(SOURCE.format(header=header.name, name=name, numbers=numbers, bytes=len(data)))
+    return source, header

@@ -1,0 +1,149 @@
+"""The search for a mixed plan: the smallest file that loses no more accuracy than the budget allows."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export._quantizer import Refused, quantize
+from export.calibrate import Calibration
+from export.convert import load_model, to_tflite
+from export.diagnose import diagnose
+from export.flatbuffer import operations
+from export.plan import Choice, layers_of, resolve
+from export.quantize import get_mode
+from export.ranges import Clipping, check_clipping, read_ranges
+from export.runtimes.litert import LiteRT
+from keras_resnets.errors import UsageError
+
+BUDGET = 0.003  # 0.3 points
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+DIAGNOSED = 32  # images that the noise of the layers is read from
+
+
+def search_plan(
+    model: keras.Model | str | Path,
+    calibration: Calibration | np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    budget: float = BUDGET,
+    clipping: Clipping = "minmax",
+    on_step: Callable[[], None] = lambda: None,
+) -> dict[str, Choice]:
+    """Finds the types of the layers for `to_tflite(mode="mixed", plan=...)`.
+
+    Greedy. From all layers in int8, first the layers where most noise enters become float32 until the accuracy is
+    within the budget, and those that prove needless become int8 again. Then the layers with most weights become int4,
+    one by one, and stay so where the accuracy stays within the budget. What is within the budget on a thousand images
+    can be a point beyond it on others: give many.
+
+    Args:
+        model: The model, or the path of its `.keras` file.
+        calibration: Training images for the ranges, as in `to_tflite`.
+        images: Images that the accuracy is measured on, shape (n, height, width, channels): held out from the training
+            images, never the test images, which the plan would be fitted to.
+        labels: Their classes, shape (n,).
+        budget: Accuracy that may be lost against float32, as a share: 0.003 are 0.3 points.
+        clipping: As in `to_tflite`.
+        on_step: Called after each file that was tried.
+
+    Returns:
+        The layers that are not int8, by name.
+
+    Raises:
+        UsageError: If the budget is below 0, the images do not fit, or even all layers in float32 lose more than the
+            budget.
+    """
+    if budget < 0:
+        raise UsageError(f"budget={budget}: give the accuracy that may be lost, such as {BUDGET}")
+    if not len(images) or labels.shape != (len(images),):
+        raise UsageError(f"{len(images)} images and labels of shape {labels.shape}: give one class an image")
+    check_clipping(clipping)
+    model = load_model(model) if isinstance(model, str | Path) else model
+    calibration = Calibration(calibration) if isinstance(calibration, np.ndarray) else calibration
+    with tempfile.TemporaryDirectory() as folder:
+        floats = to_tflite(model, Path(folder) / "float32.tflite", test=images[:DIAGNOSED], min_agreement=0).path
+        trial = _Trial(model, floats, calibration.images, clipping, images, labels, on_step)
+        enough = trial.accuracy_of(floats) - budget
+        plan: dict[str, Choice] = {}
+        weights = _weighted_layers(floats.read_bytes(), {layer.name for layer in model.layers})
+        if trial.accuracy(plan) < enough:
+            plan = _keep_in_float(trial, enough, _noisiest(trial, calibration.images[:DIAGNOSED]), weights)
+        for layer in sorted(weights.keys() - plan.keys(), key=lambda layer: -weights[layer]):
+            attempt: dict[str, Choice] = plan | {layer: "int4"}
+            if trial.accuracy(attempt) >= enough:
+                plan = attempt
+        return plan
+
+
+class _Trial:
+    """Writes files after plans and measures their accuracy."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        floats: Path,
+        calibration: np.ndarray,
+        clipping: Clipping,
+        images: np.ndarray,
+        labels: np.ndarray,
+        on_step: Callable[[], None],
+    ) -> None:
+        self.model, self.floats, self.images, self.labels, self.on_step = model, floats, images, labels, on_step
+        self.data = floats.read_bytes()
+        self.ranges = read_ranges(self.data, calibration, clipping)
+        self.names = {layer.name for layer in model.layers}
+
+    def write(self, plan: dict[str, Choice]) -> Path:
+        path = self.floats.with_name("trial.tflite")
+        path.write_bytes(quantize(self.data, get_mode("mixed"), self.ranges, resolve(plan, self.data, self.names)))
+        return path
+
+    def accuracy(self, plan: dict[str, Choice]) -> float:
+        try:
+            path = self.write(plan)
+        except Refused:
+            return 0.0
+        return self.accuracy_of(path)
+
+    def accuracy_of(self, path: Path) -> float:
+        named = np.array([output.argmax() for output in LiteRT(path).predict(self.images)])
+        self.on_step()
+        return float(np.mean(named == self.labels))
+
+
+def _keep_in_float(trial: _Trial, enough: float, noisiest: Iterable[str], weights: dict[str, int]) -> dict[str, Choice]:
+    """Float32 for the layers where noise enters, until it is enough; then int8 again where it is not needed."""
+    plan: dict[str, Choice] = {}
+    for layer in noisiest:
+        plan[layer] = "float32"
+        if trial.accuracy(plan) >= enough:
+            break
+    else:
+        raise UsageError(f"{trial.model.name}: no plan keeps within the budget; allow more, or train longer")
+    for layer in sorted(plan, key=lambda layer: -weights.get(layer, 0)):
+        attempt = {name: choice for name, choice in plan.items() if name != layer}
+        if trial.accuracy(attempt) >= enough:
+            plan = attempt
+    return plan
+
+
+def _noisiest(trial: _Trial, images: np.ndarray) -> list[str]:
+    """The layers, those first where most noise enters; a fused operation goes by the name of its last layer."""
+    found = diagnose(trial.model, trial.write({}), images)
+    entered = {one.layers[-1]: one.entered for one in found if one.layers[-1] in trial.names}
+    return sorted(entered, key=lambda layer: -entered[layer])
+
+
+def _weighted_layers(data: bytes, names: set[str]) -> dict[str, int]:
+    """The Keras layers whose operations hold weights, with the number of these."""
+    weights = {}
+    for step in operations(data):
+        layers = layers_of(step.outputs[0].name, names)
+        if layers and step.kind in WEIGHTED:
+            weights[layers[-1]] = math.prod(step.inputs[1].shape)  # of image, kernel and bias
+    return weights

@@ -1,0 +1,43 @@
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from export import to_tflite, write_c_array
+from keras_resnets import UsageError
+
+pytestmark = pytest.mark.once  # bytes in, bytes out
+
+
+@pytest.mark.parametrize("stem", ["net", "8-bit net"])
+def test_the_array_holds_the_bytes_of_the_file(tmp_path, stem):
+    path = tmp_path / f"{stem}.tflite"
+    path.write_bytes(bytes(range(256)))
+    source, header = write_c_array(path)
+    text = source.read_text()
+    (body,) = re.findall(r"\{(.*?)\}", text, re.DOTALL)
+    assert bytes(int(word, 16) for word in body.split(",")) == path.read_bytes()
+    name = {"net": "net", "8-bit net": "_8_bit_net"}[stem]
+    assert f"const unsigned char {name}[]" in text
+    assert f"{name}_len = 256;" in text
+    assert f"extern const unsigned char {name}[];" in header.read_text()
+    assert f'#include "{header.name}"' in text
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_source_compiles(trained, tmp_path, language):
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("there is no C compiler on this machine")
+    path = to_tflite(trained, tmp_path / "net.tflite", min_agreement=0).path
+    source, _ = write_c_array(path)
+    standard = {"c": "c11", "c++": "c++11"}[language]
+    command = [compiler, "-x", language, f"-std={standard}", "-Wall", "-Werror", "-c", source, "-o", tmp_path / "net.o"]
+    subprocess.run(command, check=True)
+    assert path.read_bytes() in (tmp_path / "net.o").read_bytes()
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        write_c_array(tmp_path / "net.tflite")

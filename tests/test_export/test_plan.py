@@ -1,0 +1,112 @@
+"""Mixed files: what a plan says is what the file holds, and the search keeps within its budget."""
+
+import numpy as np
+import pytest
+
+from export import pick_calibration, search_plan, to_tflite
+from export.flatbuffer import operations
+from export.plan import check_plan, layers_of, resolve
+from export.recipe import read_recipe
+from export.runtimes.litert import LiteRT
+from keras_resnets import UsageError
+from recipes.data import load
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def calibration(data):
+    return pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+
+
+def mixed(trained, data, calibration, out, plan):
+    return to_tflite(trained, out, mode="mixed", plan=plan, calibration=calibration, test=data.x_test, min_agreement=0)
+
+
+def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data, calibration, tmp_path):
+    file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stage2_*": "float32", "*_bn2": "int8"})
+    names = {layer.name for layer in trained.layers}
+    steps = [step for step in operations(file.path.read_bytes()) if step.kind == "CONV_2D"]
+    found = {layer: step for step in steps for layer in layers_of(step.outputs[0].name, names)}
+    assert found["stage2_block1_conv1"].outputs[0].is_float
+    assert not found["stage2_block1_conv2"].outputs[0].is_float, "a later pattern overrules an earlier one"
+    assert not found["stage1_block1_conv1"].outputs[0].is_float
+    assert file.verification.float_operations > 0
+    assert read_recipe(file.path)["plan"] == {"stage2_*": "float32", "*_bn2": "int8"}
+    assert LiteRT(file.path)._input["dtype"] == np.float32
+
+
+def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
+    eight = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stem_*": "int8"})
+    four = mixed(trained, data, calibration, tmp_path / "b.tflite", {"stage2_*conv*": "int4"})
+    saved = sum(layer.count_params() for layer in trained.layers if "stage2" in layer.name and "conv" in layer.name) / 2
+    assert saved * 0.9 < eight.bytes - four.bytes < saved * 1.1
+    assert eight.verification.float_operations == four.verification.float_operations == 0
+
+
+@pytest.mark.once
+def test_all_in_float32_is_the_model_itself(trained, data, calibration, tmp_path):
+    file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"*": "float32"})
+    assert file.verification.agreement == 1
+    assert file.verification.max_error < 0.01  # the softmax has a name of its own and stays in 8 bits
+
+
+@pytest.mark.once
+def test_the_search_keeps_within_the_budget(trained, data, calibration, tmp_path):
+    labels = trained.predict(data.x_test, verbose=0).argmax(-1)  # so that float32 is right about all of them
+    steps = []
+    plan = search_plan(trained, calibration, data.x_test, labels, budget=0.05, on_step=lambda: steps.append(1))
+    assert "int4" in plan.values()
+    assert len(steps) >= len(plan)
+    small = mixed(trained, data, calibration, tmp_path / "a.tflite", plan)
+    eight = to_tflite(trained, tmp_path / "b.tflite", mode="int8", calibration=calibration, test=data.x_test)
+    assert small.verification.agreement >= 0.95
+    assert small.bytes < eight.bytes
+
+
+@pytest.mark.once
+def test_the_search_keeps_noisy_layers_in_float(trained, data, tmp_path):
+    narrow = (data.x_train[:40] // 16).astype(np.uint8)  # ranges far too narrow: int8 alone must fail
+    labels = trained.predict(data.x_test, verbose=0).argmax(-1)
+    plan = search_plan(trained, narrow, data.x_test, labels, budget=0.02)
+    assert "float32" in plan.values()
+    assert mixed(trained, data, narrow, tmp_path / "a.tflite", plan).verification.agreement >= 0.98
+
+
+def test_mistakes_are_one_line(trained, data, calibration, tmp_path):
+    for options, message in (
+        ({"mode": "mixed"}, "a plan goes with mode mixed"),
+        ({"mode": "int8", "plan": {}}, "a plan goes with mode mixed"),
+        ({"mode": "mixed", "plan": {"stage9_*": "int4"}}, r"no layer matches 'stage9_\*'"),
+        ({"mode": "mixed", "plan": {"stem_*": "int2"}}, "choose one of float32, int8, int4"),
+        ({"mode": "mixed", "plan": {"stem_*": "int8"}, "io": "int8"}, "io='int8' is for mode int8"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            to_tflite(trained, tmp_path / "a.tflite", calibration=calibration, **options)
+    with pytest.raises(UsageError, match="budget=-1"):
+        search_plan(trained, calibration, data.x_test, data.y_test, budget=-1)
+    with pytest.raises(UsageError, match="give one class an image"):
+        search_plan(trained, calibration, data.x_test, data.y_test[:3])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_are_found_in_the_names_that_tensorflow_makes_of_them():
+    names = {"stem_conv", "stem_relu", "stem_bn", "stage1_block1_conv1"}
+    fused = "net_1/stem_relu_1/Relu;net_1/stem_bn_1/batchnorm/add_1;net_1/stem_conv_1/convolution;"
+    assert layers_of(fused, names) == ["stem_relu", "stem_bn", "stem_conv"]
+    assert layers_of("net/stage1_block1_conv1/convolution", names) == ["stage1_block1_conv1"]
+    assert layers_of("StatefulPartitionedCall:0", names) == []
+
+
+def test_plans_are_checked_and_resolved_to_tensors(trained, tmp_path):
+    names = {layer.name for layer in trained.layers}
+    check_plan({"stem_*": "float32"}, names)
+    data = to_tflite(trained, tmp_path / "a.tflite").path.read_bytes()
+    found = resolve({"stem_*": "float32", "head_dense": "int4"}, data, names)
+    assert sorted(found.values()) == ["float32", "int4"]
+    assert resolve({"*": "float32", "stage*": "int8", "head*": "int8"}, data, names).keys() < {
+        step.outputs[0].name for step in operations(data)
+    }
