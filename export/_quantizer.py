@@ -1,5 +1,7 @@
 """The only place that runs ai-edge-quantizer: float32 file and ranges -> quantized file."""
 
+import contextlib
+import io
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from keras_resnets.errors import first_line
 # computes it in a slow way. Its weights are kept in 8 bits and its arithmetic in float32.
 DYNAMIC, WEIGHT_ONLY = ("CONV_2D", "FULLY_CONNECTED"), ("DEPTHWISE_CONV_2D",)
 FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # what LiteRT computes with 4-bit weights under 8-bit activations
+NARROWEST = 1e-8
 ANY, ANY_END = ".*", "^.*$"  # a scope of its own: a second rule for all operations would replace the first
 
 
@@ -64,10 +67,12 @@ def quantize(
     if choices is not None:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(ANY_END, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    ends = (ranges or {}).items()
-    statistics = {name: {"min": np.array([least]), "max": np.array([largest])} for name, (least, largest) in ends}
+    statistics = {}
+    for name, (least, largest) in (ranges or {}).items():
+        dead = max(-least, largest) < NARROWEST  # a step of almost nothing would overflow what LiteRT multiplies with
+        statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if dead else largest])}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # a bar that it draws all the same
             warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)  # its own interpreter
             run = quantizer.Quantizer(bytearray(data), recipe.get_quantization_recipe())
             result = run.quantize(statistics or None, enable_progress_bar=False, enable_progress_report=False)

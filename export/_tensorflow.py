@@ -19,6 +19,7 @@ import numpy as np
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe
 from export.plan import Plan, resolve
+from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
 from export.ranges import Clipping, read_ranges
 from keras_resnets.errors import UsageError, first_line
@@ -28,7 +29,12 @@ Converted = tuple[Mode, Engine, bytes]
 
 
 def convert(
-    model: keras.Model, modes: Iterable[Mode], images: np.ndarray | None, clipping: Clipping, plan: Plan
+    model: keras.Model,
+    modes: Iterable[Mode],
+    images: np.ndarray | None,
+    clipping: Clipping,
+    plan: Plan,
+    learned: Learned | None = None,
 ) -> Iterator[Converted]:
     """Converts a model to one flatbuffer a mode, batch size 1, built-in operations only.
 
@@ -38,6 +44,7 @@ def convert(
         images: Calibration images, shape (n, height, width, channels), for the modes that need them.
         clipping: How the ranges of int8 activations are chosen.
         plan: Types of the layers that are not to be int8, for a mode that needs a plan.
+        learned: Ranges by layer, of a model that quantization-aware training gave them to.
 
     Yields:
         Mode, engine that wrote it, and the bytes of its `.tflite` file, whose input and output are quantized where
@@ -61,7 +68,11 @@ def convert(
             try:
                 if engine == "quantizer":
                     choices = resolve(plan, floats, names) if mode.needs_plan else None
-                    data = quantize(floats, mode, _ranges(floats, mode, images, clipping), choices)
+                    if learned is None:
+                        ranges = _ranges(floats, mode, images, clipping)
+                    else:
+                        ranges = ranges_of_tensors(floats, learned, names)
+                    data = quantize(floats, mode, ranges, choices)
                 else:
                     data = run_converter(model, function, mode, images)
             except Refused as refusal:
@@ -132,7 +143,7 @@ def main(folder: Path) -> None:
     with deep_graphs():
         model = keras.models.load_model(folder / "model.keras", compile=False)
     modes = [MODES[name] for name in wanted["modes"]]
-    for mode, engine, data in convert(model, modes, images, wanted["clipping"], wanted["plan"]):
+    for mode, engine, data in convert(model, modes, images, wanted["clipping"], wanted["plan"], wanted["learned"]):
         (folder / f"{mode.name}.{engine}.tflite").write_bytes(data)
 
 

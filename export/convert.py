@@ -18,6 +18,7 @@ from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
 from export.plan import Plan, check_plan
+from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
 from export.ranges import Clipping, check_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
@@ -133,12 +134,18 @@ def export_modes(
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
     check_plan(plan or {}, {layer.name for layer in model.layers})
+    learned: Learned | None = None
+    wanted = model
+    if is_quantize_aware(model):
+        if [mode.name for mode in modes] != ["int8"]:
+            raise UsageError(f"{model.name} was trained for int8: export it with mode int8")
+        wanted, learned = strip(model)
     source, images = _images_to_compare(model, ranges, test)
     expected = model.predict(images, verbose=0)
     if not np.isfinite(expected).all():
         raise UsageError(f"{model.name} has outputs that are not finite; its training diverged, train it again")
     floats = b""
-    for mode, engine, data in _convert(model, modes, ranges, clipping, plan or {}):
+    for mode, engine, data in _convert(wanted, modes, ranges, clipping, plan or {}, learned):
         floats = floats or data  # the first is float32
         if mode.name not in outs:
             continue
@@ -147,7 +154,7 @@ def export_modes(
             part.write_bytes(set_io(data, io) if mode.calibrated else data)
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
-            used = calibration if mode.calibrated else None
+            used = calibration if mode.calibrated and learned is None else None
             how = {"mode": asdict(mode), "engine": engine, "clipping": used and clipping, "plan": plan, "io": io}
             write_recipe(recipe_part, describe_export(model, how, used, verification))
             size = part.stat().st_size
@@ -246,7 +253,7 @@ def _check(
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
     for mode in modes:
-        if mode.calibrated and (calibration is None or not len(calibration)):
+        if mode.calibrated and not is_quantize_aware(model) and (calibration is None or not len(calibration)):
             raise UsageError(f"mode {mode.name} needs training images to calibrate on; give it the model's data")
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
@@ -268,17 +275,23 @@ def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:
 
 
 def _convert(
-    model: keras.Model, modes: list[Mode], images: np.ndarray | None, clipping: Clipping, plan: Plan
+    model: keras.Model,
+    modes: list[Mode],
+    images: np.ndarray | None,
+    clipping: Clipping,
+    plan: Plan,
+    learned: Learned | None,
 ) -> Iterator[_tensorflow.Converted]:
     if keras.backend.backend() == "tensorflow":
-        yield from _tensorflow.convert(model, modes, images, clipping, plan)
+        yield from _tensorflow.convert(model, modes, images, clipping, plan, learned)
         return
     # TensorFlow traces only what runs on the TensorFlow backend: hand the model over to a process that has it.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / "model.keras")
         names = [mode.name for mode in modes]
-        wanted = {"modules": _layer_modules(model), "modes": names, "clipping": clipping, "plan": dict(plan)}
+        wanted = {"modes": names, "clipping": clipping, "plan": dict(plan), "learned": learned}
+        wanted["modules"] = _layer_modules(model)
         (folder / "wanted.json").write_text(json.dumps(wanted))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)

@@ -19,6 +19,7 @@ _VERSIONS = {  # of the operators, by the types they read and write
 
 
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_ACTIVATIONS = {code: name for name, code in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
 _FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
 _MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
 _SELECT_TF = "CUSTOM Flex"  # what the names of TensorFlow's own kernels begin with
@@ -80,9 +81,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of a graph: its kind and the tensors that it reads and writes."""
+    """An operation of a graph.
+
+    Attributes:
+        kind: What it does.
+        activation: Name of the activation that it ends in, such as "RELU6", or "NONE".
+        inputs: Tensors that it reads; what is left out is not there.
+        outputs: Tensors that it writes.
+    """
 
     kind: str
+    activation: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
@@ -105,7 +114,12 @@ def operations(data: bytes) -> list[Operation]:
         )
 
     return [
-        Operation(_kind(model.operatorCodes[one.opcodeIndex]), tensors(one.inputs), tensors(one.outputs))
+        Operation(
+            kind=_kind(model.operatorCodes[one.opcodeIndex]),
+            activation=_ACTIVATIONS[getattr(one.builtinOptions, "fusedActivationFunction", 0)],
+            inputs=tensors(one.inputs),
+            outputs=tensors(one.outputs),
+        )
         for one in graph.operators
     ]
 

@@ -1,0 +1,342 @@
+"""Quantization-aware training in Keras 3, on any backend: rounding is part of the network while `fit` runs.
+
+`quantize_aware` rewrites a trained model: BatchNorm is folded into the convolution in front of it, weights are rounded
+per channel and activations per tensor as an int8 file rounds them. `strip` takes the rounding out again and keeps the
+ranges, from which `to_tflite` writes the int8 file without calibration images.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from export.flatbuffer import operations
+from export.plan import layers_of
+from export.ranges import Ranges
+from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
+from keras_resnets.errors import UsageError
+from keras_resnets.graph import walk
+from keras_resnets.layers import ChannelShuffle, ChannelSplit, LowestPadding2D, ZeroPadShortcut
+
+Learned = dict[str, tuple[float, float]]
+
+BATCH = 32
+SUFFIX = "_rounded"
+IMAGE = "image"
+# Activations that LiteRT computes within the operation in front of them; of hard_sigmoid it does so with the first half.
+FUSED = ("relu", "relu6", "hard_sigmoid", "linear")
+BOUNDED = ("softmax",)  # whose output has a range that LiteRT fixes
+ROUNDED: dict[Any, Any] = {
+    layers.Conv2D: RoundedConv2D,
+    layers.Dense: RoundedDense,
+    layers.DepthwiseConv2D: RoundedDepthwiseConv2D,
+}
+AFFINE = (layers.BatchNormalization, layers.Normalization, layers.Rescaling)
+MOVES = (  # what comes out has the range of what goes in
+    layers.AveragePooling2D,
+    layers.Dropout,
+    layers.Flatten,
+    layers.MaxPooling2D,
+    layers.Permute,
+    layers.Reshape,
+    layers.ZeroPadding2D,
+    ChannelShuffle,
+    ChannelSplit,
+    LowestPadding2D,
+    ZeroPadShortcut,
+)
+COMPUTES = (*ROUNDED, *AFFINE, layers.Add, layers.Average, layers.Multiply, layers.SeparableConv2D)  # may end in FUSED
+KNOWN = (
+    *COMPUTES,
+    *MOVES,
+    layers.Activation,
+    layers.Concatenate,
+    layers.GlobalAveragePooling2D,
+    layers.InputLayer,
+    layers.ReLU,
+)
+KEEPS_RANGE = (  # the operations that MOVES become
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "PAD",
+    "PADV2",
+    "RESHAPE",
+    "SLICE",
+    "SPLIT",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+)
+
+
+def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model:
+    """Rewrites a trained model so that it trains under the rounding of an int8 file.
+
+    The ranges of the activations are read off the images before the first step. Compile what comes back with a small
+    learning rate, `fit` it for a while, and give it to `to_tflite(mode="int8")`.
+
+    Args:
+        model: A functional model of the layers in `KNOWN`, with one image input.
+        images: Training images, shape (n, height, width, channels), a few hundred.
+
+    Returns:
+        A functional model with the same input and output, not compiled. Its BatchNorms are gone.
+
+    Raises:
+        UsageError: If a layer is of a kind that is not known here, or the images do not fit.
+    """
+    if not getattr(model, "inputs", None) or isinstance(model, keras.Sequential) or len(model.inputs) != 1:
+        raise UsageError(f"{model.name}: quantize_aware takes a functional model with one input")
+    if images.shape[1:] != model.input_shape[1:] or not len(images):
+        raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
+    unknown = [f"{layer.name} ({type(layer).__name__})" for layer in model.layers if type(layer) not in KNOWN]
+    if unknown:
+        raise UsageError(f"{model.name}: no way is known to train {', '.join(unknown)} under rounding; use mode int8")
+    rewriter = _Rewriter(model)
+    rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
+    _set_ranges(rewritten, rewriter.rounded, images)
+    return rewritten
+
+
+class _Rewriter:
+    """Calls, for each layer of a model, the layers that stand for it under rounding."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.rounded: list[tuple[RoundedActivation, Any]] = []  # each with the tensor that it rounds
+        self._origins: dict[int, tuple[Any, RoundedActivation | None]] = {}  # what rounded a tensor, by its id
+        by_name = {layer.name: layer for layer in model.layers}
+        before = {layer.name: names for layer, names in walk(model)}
+        self._readers: dict[str, list[keras.layers.Layer]] = {name: [] for name in by_name}
+        for name, sources in before.items():
+            for source in sources:
+                self._readers[source].append(by_name[name])
+        self._norms: dict[str, keras.layers.Layer] = {}  # the BatchNorm that a convolution takes in
+        for name, layer in by_name.items():
+            if isinstance(layer, layers.BatchNormalization):
+                (source,) = before[name]
+                convolves = isinstance(by_name[source], layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D)
+                if convolves and _activation(by_name[source]) == "linear" and self._readers[source] == [layer]:
+                    self._norms[source] = layer
+        self._folded = {norm.name: convolution for convolution, norm in self._norms.items()}
+
+    def call(self, layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        """What comes out of a layer under rounding; `layer` is the model's own."""
+        (inputs,) = keras.tree.map_structure(self._round_image, args)
+        name = layer.name
+        if isinstance(layer, tuple(ROUNDED)):
+            name, x = self._weighted(layer, inputs)
+        elif isinstance(layer, layers.SeparableConv2D):
+            x = self._separable(layer, inputs)
+        elif name in self._folded:
+            name, x = self._folded[name], inputs
+        elif isinstance(layer, AFFINE):
+            x = self._affine(inputs, *_scale_and_shift(layer), name)
+        elif isinstance(layer, layers.Average):
+            x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
+            x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name)
+        else:
+            x = type(layer).from_config(layer.get_config())(inputs)
+        if isinstance(layer, MOVES):
+            return self._move(layer, inputs, x)
+        return self._round(x, name) if self._must_round(layer) else x
+
+    def _must_round(self, layer: keras.layers.Layer) -> bool:
+        """Not in front of what LiteRT computes in the same operation, nor where it fixes the range."""
+        if layer.name in self._norms or _activation(layer) in BOUNDED:
+            return False
+        readers = self._readers[layer.name]
+        return not (isinstance(layer, COMPUTES) and len(readers) == 1 and _is_fused(readers[0]))
+
+    def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
+        kernel, bias = _folded_weights(layer, self._norms.get(layer.name))
+        activation, name = _activation(layer), layer.name
+        x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias)
+        if activation != "linear":
+            x = x if activation in FUSED else self._round(x, name)
+            name = f"{name}_{activation}"
+            x = layers.Activation(activation, name=name)(x)
+        return name, x
+
+    def _separable(self, layer: keras.layers.Layer, x: Any) -> Any:
+        """A depthwise and a 1x1 convolution, as LiteRT computes it."""
+        depthwise, pointwise, *rest = (_array(weight) for weight in layer.weights)
+        bias = rest[0] if rest else None
+        if layer.name in self._norms:
+            scale, shift = _scale_and_shift(self._norms[layer.name])
+            pointwise, bias = pointwise * scale, (0.0 if bias is None else bias) * scale + shift
+        config = layer.get_config()
+        kept = {key: config[key] for key in ("kernel_size", "strides", "padding", "data_format", "dilation_rate")}
+        name = f"{layer.name}_depthwise"
+        x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
+        kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
+        return _call(RoundedConv2D, kept, x, pointwise, bias)
+
+    def _affine(self, x: Any, scale: np.ndarray, shift: np.ndarray, name: str) -> Any:
+        """Scale and shift of each channel, as a depthwise 1x1 convolution."""
+        last = keras.config.image_data_format() == "channels_last"
+        channels = x.shape[-1 if last else 1]
+        scale, shift = (np.broadcast_to(values, (channels,)) for values in (scale, shift))
+        config = {"kernel_size": 1, "name": name, "data_format": keras.config.image_data_format()}
+        return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
+
+    def _round(self, x: Any, name: str) -> Any:
+        rounding = RoundedActivation(name=f"{name}{SUFFIX}")
+        self.rounded.append((rounding, x))
+        x = rounding(x)
+        self._origins[id(x)] = x, rounding
+        return x
+
+    def _round_image(self, x: Any) -> Any:
+        """The rounded image for the image itself; anything else as it is."""
+        if not isinstance(x._keras_history.operation, layers.InputLayer):
+            return x
+        if id(x) not in self._origins:
+            self._origins[id(x)] = self._round(x, IMAGE), None
+        return self._origins[id(x)][0]
+
+    def _move(self, layer: keras.layers.Layer, inputs: Any, x: Any) -> Any:
+        """Remembers whose steps the values are on; averages fall between the steps and are rounded to them again."""
+        _, rounding = self._origins.get(id(inputs), (None, None))
+        if rounding is not None and isinstance(layer, layers.AveragePooling2D):
+            x = rounding(x, training=False)  # the range is not that of the averages
+        for one in keras.tree.flatten(x):
+            self._origins[id(one)] = one, rounding
+        return x
+
+
+def _call(kind: Any, config: dict[str, Any], x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+    """Builds a layer with these weights and calls it."""
+    for key in ("kernel_initializer", "depthwise_initializer", "bias_initializer"):
+        config.pop(key, None)
+    layer = kind.from_config(config | {"use_bias": bias is not None})
+    x = layer(x)
+    layer.set_weights([kernel] if bias is None else [kernel, bias])
+    return x
+
+
+def _folded_weights(layer: keras.layers.Layer, norm: keras.layers.Layer | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Kernel and bias of a layer with the BatchNorm behind it, if there is one, taken in."""
+    kernel, *rest = (_array(weight) for weight in layer.weights)
+    bias = rest[0] if rest else None
+    if norm is None:
+        return kernel, bias
+    scale, shift = _scale_and_shift(norm)
+    by_output = scale.reshape(kernel.shape[2:]) if isinstance(layer, layers.DepthwiseConv2D) else scale
+    return kernel * by_output, (0.0 if bias is None else bias) * scale + shift
+
+
+def _scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """What a normalisation does to each channel at inference."""
+    if isinstance(layer, layers.Rescaling):
+        return np.atleast_1d(_array(layer.scale)), np.atleast_1d(_array(layer.offset))
+    if isinstance(layer, layers.Normalization):
+        mean, variance = (_array(values).ravel() for values in (layer.mean, layer.variance))
+        scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+        return scale, -mean * scale
+    values = {weight.name: _array(weight) for weight in layer.weights}
+    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
+    return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
+
+
+def _is_fused(layer: keras.layers.Layer) -> bool:
+    """Whether LiteRT computes the layer within the operation in front of it."""
+    return isinstance(layer, layers.Activation | layers.ReLU) and _activation(layer) in FUSED
+
+
+def _activation(layer: keras.layers.Layer) -> str:
+    """Name of what a layer computes last; "linear" where that is nothing."""
+    if isinstance(layer, layers.ReLU):
+        plain = not layer.negative_slope and not layer.threshold
+        return {None: "relu", 6: "relu6"}.get(layer.max_value, "other") if plain else "other"
+    function = getattr(layer, "activation", None)
+    return str(getattr(function, "__name__", "other")) if function else "linear"
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(values), np.float64)
+
+
+def _set_ranges(rewritten: keras.Model, rounded: list[tuple[RoundedActivation, Any]], images: np.ndarray) -> None:
+    """Reads the ranges off the images, with weights rounded and activations not."""
+    pairs = (keras.ops.stack([keras.ops.min(x), keras.ops.max(x)]) for _, x in rounded)
+    ends = keras.Model(rewritten.inputs, [keras.ops.reshape(pair, (1, 2)) for pair in pairs])
+    for rounding, _ in rounded:
+        rounding.rounds = False
+    seen = ends.predict(images, batch_size=BATCH, verbose=0)
+    for (rounding, _), values in zip(rounded, seen if len(rounded) > 1 else [seen], strict=True):
+        rounding.rounds = True
+        rounding.set_weights([values[:, 0].min(), values[:, 1].max()])
+
+
+def is_quantize_aware(model: keras.Model) -> bool:
+    """Whether a model came from `quantize_aware`."""
+    return any(isinstance(layer, RoundedActivation) for layer in model.layers)
+
+
+def strip(model: keras.Model) -> tuple[keras.Model, Learned]:
+    """Takes the rounding of activations out of a quantization-aware model.
+
+    Returns:
+        The plain model, its weights on the grid of the file, and the range of each activation by the name of the layer
+        that it comes out of; that of the image is called "image".
+    """
+    ranges = {}
+    for layer in model.layers:
+        if isinstance(layer, RoundedActivation):
+            least, largest = (float(keras.ops.convert_to_numpy(weight)) for weight in layer.weights)
+            dead = largest - least < NARROWEST
+            ranges[layer.name.removesuffix(SUFFIX)] = (0.0, 1.0) if dead else (min(least, 0.0), max(largest, 0.0))
+    plain_of = {rounded: plain for plain, rounded in ROUNDED.items()}
+
+    def clone(layer: Any) -> Any:
+        kind: Any = plain_of.get(type(layer), type(layer))
+        return kind.from_config(layer.get_config())
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if isinstance(layer, RoundedActivation) else layer(*args, **kwargs)
+
+    plain = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in plain.layers:
+        source = model.get_layer(layer.name)
+        weights = source.get_weights()
+        if type(source) in plain_of:
+            weights[0] = np.asarray(keras.ops.convert_to_numpy(source.rounded))
+        layer.set_weights(weights)
+    return plain, ranges
+
+
+def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
+    """The ranges of a float32 file's tensors from those of the layers that they come out of.
+
+    Args:
+        data: The file of the model that `strip` returned.
+        learned: The ranges that `strip` returned.
+        names: Names of the model's layers.
+
+    Raises:
+        UsageError: If a tensor within a layer has a range that follows from nothing.
+    """
+    steps = operations(data)
+    last = {layer: step.outputs[0].name for step in steps for layer in layers_of(step.outputs[0].name, names)}
+    ranges = {steps[0].inputs[0].name: learned[IMAGE]}
+    for step in steps:
+        out = step.outputs[0].name
+        own = next(iter(layers_of(out, names)), "")  # of layers that were fused the last one
+        if own in learned and last[own] == out:
+            found = learned[own]
+        elif step.kind == "SOFTMAX":
+            found = (0.0, 1.0)
+        elif step.activation == "RELU6":
+            found = (0.0, 6.0)
+        elif step is steps[-1] and step.kind not in KEEPS_RANGE:
+            found = next(reversed(learned.values()))  # the output has the converter's name, not the layer's
+        elif step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
+            found = tuple(
+                map(sum, zip(*(ranges[tensor.name] for tensor in step.inputs), strict=True))
+            )  # of a longer sum
+        elif step.kind in KEEPS_RANGE:
+            found = next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
+        else:
+            raise UsageError(f"the range of {out} ({step.kind}) is not known; export the model with calibration images")
+        ranges |= {tensor.name: found for tensor in step.outputs}
+    return ranges
