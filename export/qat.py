@@ -24,7 +24,7 @@ Learned = dict[str, tuple[float, float]]
 BATCH = 32
 SUFFIX = "_rounded"
 IMAGE = "image"
-# Activations that LiteRT computes within the operation in front of them; of hard_sigmoid it does so with the first half.
+# Activations that LiteRT computes within the operation in front of them; of hard_sigmoid the first half.
 FUSED = ("relu", "relu6", "hard_sigmoid", "linear")
 BOUNDED = ("softmax",)  # whose output has a range that LiteRT fixes
 ROUNDED: dict[Any, Any] = {
@@ -331,9 +331,8 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
         elif step is steps[-1] and step.kind not in KEEPS_RANGE:
             found = next(reversed(learned.values()))  # the output has the converter's name, not the layer's
         elif step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
-            found = tuple(
-                map(sum, zip(*(ranges[tensor.name] for tensor in step.inputs), strict=True))
-            )  # of a longer sum
+            parts = [ranges[tensor.name] for tensor in step.inputs]  # of a sum of more than two
+            found = sum(least for least, _ in parts), sum(largest for _, largest in parts)
         elif step.kind in KEEPS_RANGE:
             found = next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
         else:

@@ -42,8 +42,9 @@ def build(name: str):
         side = full  # the classifier reads every position of the last map: another image, other weights
         model = create_model(name, input_shape=(side, side, channels), classifier_activation=None)
     branches = sum(isinstance(layer, keras.layers.Add) for layer in model.layers)
-    # What hundreds of branches add up to must stay finite.
-    randomize(model, variance=2 * branches ** (-1 / 3) if branches > 100 else 2)
+    # What hundreds of branches add up to must stay finite, and a gate that reads huge numbers flips at their last bit.
+    gated = any(layer.name.endswith("_se_gate") for layer in model.layers)
+    randomize(model, variance=2 * branches ** (-1 / 3) if branches > (12 if gated else 100) else 2)
     images = np.random.default_rng(1).normal(size=(2, side, side, channels)).astype("float32")
     # JAX is faster when it compiles the network, the others when they call it layer by layer.
     jax = keras.backend.backend() == "jax"

@@ -1,0 +1,140 @@
+"""Quantization-aware training: what the model computes under rounding is what the int8 file computes."""
+
+import keras
+import numpy as np
+import pytest
+from tiny import TINY, build_tiny, randomize
+
+from export import pick_calibration, quantize_aware, to_tflite
+from export.qat import strip
+from export.recipe import read_recipe
+from export.rounding import RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
+from export.runtimes.litert import LiteRT
+from keras_resnets import UsageError
+from recipes.data import load
+
+UNKNOWN = {"LocalResponseNormalization"}
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def aware(trained, data):
+    return quantize_aware(trained, data.x_train[:40])
+
+
+def on_a_grid(values, steps):
+    """Whether the values are whole multiples of a step that fits so many into their range."""
+    step = np.abs(values).max() / steps
+    return np.allclose(values / step, np.rint(values / step), atol=1e-3)
+
+
+def test_weights_are_rounded_for_each_channel():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 5, 5, 6)).astype("float32")
+    for layer in (RoundedConv2D(8, 3), RoundedConv2D(8, 3, groups=2), RoundedDepthwiseConv2D(3), RoundedDense(7)):
+        layer(x)
+        kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+        rounded = np.asarray(keras.ops.convert_to_numpy(layer.rounded))
+        columns = [
+            values.reshape(
+                -1, np.prod(kernel.shape[2:]) if layer.name.startswith("rounded_depth") else kernel.shape[-1]
+            )
+            for values in (kernel, rounded)
+        ]
+        for full, few in zip(columns[0].T, columns[1].T, strict=True):
+            assert on_a_grid(few, 127)
+            assert np.abs(full - few).max() <= np.abs(full).max() / 127 / 2 * 1.01
+        assert np.abs(kernel - rounded).max() > 0
+
+
+def test_activations_are_rounded_to_their_range_and_the_range_follows_training():
+    rounding = RoundedActivation()
+    x = np.linspace(-1, 3, 1000).astype("float32")
+    rounding.build(x.shape)
+    rounding.set_weights([-1.0, 3.0])
+    y = np.asarray(keras.ops.convert_to_numpy(rounding(x)))
+    assert len(np.unique(y)) == 256
+    assert np.abs(x - y).max() < 4 / 255
+    rounding(2 * x, training=True)
+    np.testing.assert_allclose(
+        [float(keras.ops.convert_to_numpy(w)) for w in rounding.weights], [-1.01, 3.03], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("key", sorted(TINY))
+@pytest.mark.once
+def test_the_file_of_every_family_computes_what_was_trained(key, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = randomize(build_tiny(key, classifier_activation=None))
+    images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
+    if any(type(layer).__name__ == "LocalResponseNorm" for layer in model.layers):
+        with pytest.raises(UsageError, match=r"no way is known to train .*LocalResponseNorm.* under rounding"):
+            quantize_aware(model, images)
+        return
+    rounded = quantize_aware(model, images)
+    expected = rounded.predict(images, verbose=0)
+    between_images = np.abs(expected - np.roll(expected, 1, axis=0)).mean()
+    assert np.abs(expected - model.predict(images, verbose=0)).mean() < between_images, "rounding is no other network"
+    file = to_tflite(rounded, tmp_path / "a.tflite", mode="int8", test=images, min_agreement=0)
+    assert file.verification.float_operations == 0
+    assert file.verification.mean_error < 0.5 * between_images
+
+
+def test_norms_are_folded_and_the_function_is_kept(trained, aware, data):
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in aware.layers)
+    plain, ranges = strip(aware)
+    assert not any(type(layer).__module__.startswith("export") for layer in plain.layers)
+    expected = trained.predict(data.x_test, verbose=0)
+    assert np.abs(plain.predict(data.x_test, verbose=0) - expected).max() < 0.1  # its weights are rounded
+    assert ranges["image"] == (data.x_train[:40].min(), data.x_train[:40].max())
+
+
+def test_it_trains_compiled_every_weight_moves_and_the_file_agrees(trained, data, tmp_path):
+    keras.utils.set_random_seed(0)
+    aware = quantize_aware(trained, data.x_train[:40])
+    before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in aware.trainable_weights]
+    jit = keras.backend.backend() == "jax"
+    aware.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=jit)
+    aware.fit(data.x_train, data.y_train, batch_size=16, epochs=2, verbose=0)
+    after = [np.array(keras.ops.convert_to_numpy(weight)) for weight in aware.trainable_weights]
+    assert all((one != other).any() for one, other in zip(before, after, strict=True))
+    file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=data.x_test, labels=data.y_test, io="int8")
+    assert file.verification.float_operations == 0
+    assert file.verification.agreement == 1
+    assert file.verification.accuracy > 0.9
+    recipe = read_recipe(file.path)
+    assert recipe["calibration"] is None
+    assert recipe["verification"]["source"] == "test"
+
+
+def test_it_survives_the_keras_file(aware, data, tmp_path):
+    aware.save(tmp_path / "a.keras")
+    loaded = keras.models.load_model(tmp_path / "a.keras")
+    np.testing.assert_allclose(loaded.predict(data.x_test, verbose=0), aware.predict(data.x_test, verbose=0), atol=1e-5)
+    by_path = to_tflite(tmp_path / "a.keras", tmp_path / "a.tflite", mode="int8", test=data.x_test)
+    assert by_path.verification.agreement == 1
+
+
+def test_the_file_is_as_good_as_one_that_was_calibrated(trained, aware, data, tmp_path):
+    calibration = pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+    after = to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=calibration, test=data.x_test)
+    trained_for = to_tflite(aware, tmp_path / "b.tflite", mode="int8", test=data.x_test)
+    assert abs(trained_for.bytes - after.bytes) < 0.1 * after.bytes
+    outputs = [np.stack(list(LiteRT(file.path).predict(data.x_test))) for file in (after, trained_for)]
+    assert (outputs[0].argmax(-1) == outputs[1].argmax(-1)).mean() >= 0.95
+
+
+def test_mistakes_are_one_line(trained, aware, data, tmp_path):
+    with pytest.raises(UsageError, match="do not fit"):
+        quantize_aware(trained, np.zeros((2, 4, 4, 3), "float32"))
+    with pytest.raises(UsageError, match="do not fit"):
+        quantize_aware(trained, data.x_train[:0])
+    with pytest.raises(UsageError, match=r"stem_norm \(GroupNormalization\)"):
+        quantize_aware(build_tiny("basic", norm="group"), np.zeros((2, 64, 64, 3), "float32"))
+    with pytest.raises(UsageError, match="was trained for int8: export it with mode int8"):
+        to_tflite(aware, tmp_path / "a.tflite", test=data.x_test)
+    assert list(tmp_path.iterdir()) == []
