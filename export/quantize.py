@@ -42,7 +42,7 @@ class Mode:
 
 
 # Engines: ai-edge-quantizer lets the ranges be chosen (`Clipping`) and keeps depthwise convolutions fast in "dynamic";
-# the converter knows more operations. Measured by `make export-table`.
+# the converter knows more operations.
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (

@@ -53,6 +53,21 @@ class ResNetBlock(nn.Sequential):
         return F.relu(y + around)
 
 
+class NumberedShuffleUnit(nn.Sequential):
+    def forward(self, x):
+        steps = dict(self.named_children())
+
+        def step(x, number):
+            return steps[f"bn{number}"](steps[f"conv{number}"](x))
+
+        if "conv5" in steps:
+            left, first = F.relu(step(step(x, 1), 2)), 3
+        else:
+            (left, x), first = x.chunk(2, 1), 1
+        y = step(F.relu(step(x, first)), first + 1)
+        return F.channel_shuffle(torch.cat([left, F.relu(step(y, first + 2))], 1), 2)
+
+
 class ZeroChannels(nn.Module):
     def forward(self, x):  # from 8 to 16 channels
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
@@ -218,6 +233,26 @@ def shufflenet_v2():
     return chain(**layers, conv5=chain(*conv_bn(16, 24)), **classifier(fc=nn.Linear(24, CLASSES)))
 
 
+def zoo_shufflenet_v2():
+    def numbered(*convolutions):
+        pairs = enumerate(convolutions, 1)
+        steps = {f"{kind}{place}": one for place, pair in pairs for kind, one in zip(("conv", "bn"), pair, strict=True)}
+        return chain(kind=NumberedShuffleUnit, **steps)
+
+    def unit(inputs, half, stride):
+        around = [conv_bn(inputs, inputs, 3, 2, groups=inputs, relu=None), conv_bn(inputs, half, relu=None)]
+        first = conv_bn(inputs if stride == 2 else half, half, relu=None)
+        middle = conv_bn(half, half, 3, stride, groups=half, relu=None)
+        return numbered(*(around if stride == 2 else []), first, middle, conv_bn(half, half, relu=None))
+
+    layers, inputs = dict(zip(("conv1", "bn1", "relu1"), conv_bn(3, 6, 3), strict=True)), 6
+    for stage, (repeats, width) in enumerate(((4, 8), (8, 12), (4, 16)), 1):
+        units = [unit(inputs if number == 0 else width, width // 2, 1 if number else 2) for number in range(repeats)]
+        layers[f"layer{stage}"], inputs = chain(*units), width
+    head = dict(zip(("conv2", "bn2", "relu2"), conv_bn(16, 24), strict=True))
+    return chain(**layers, **head, **classifier(linear=nn.Linear(24, CLASSES)))
+
+
 def squeezenet():
     def fire(inputs, width):
         narrow, half = width // 8, width // 2
@@ -345,6 +380,13 @@ CASES = {
         "torchvision ShuffleNetV2",
         shufflenet_v2,
         "shufflenetv2_x0_5",
+        {"stem_width": 6, "widths": (8, 12, 16), "head_width": 24},
+        LARGER,
+    ),
+    "zoo_shufflenetv2": Case(
+        "kuangliu/pytorch-cifar ShuffleNetV2",
+        zoo_shufflenet_v2,
+        "shufflenetv2_x0_5_cifar",
         {"stem_width": 6, "widths": (8, 12, 16), "head_width": 24},
         LARGER,
     ),

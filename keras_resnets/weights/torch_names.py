@@ -183,6 +183,26 @@ def _shufflenet_v2() -> Rename:
     )
 
 
+def _zoo_shufflenet_v2() -> Rename:
+    """ShuffleNetV2 of kuangliu/pytorch-cifar, which numbers a unit's convolutions, the shortcut's first."""
+    branch = ("conv1", "depthwise_conv", "conv2")
+    around = ("proj_depthwise_conv", "proj_conv")
+
+    def layer(found: re.Match[str]) -> str:
+        stage, block, _ = _place(found)
+        kind = "bn" if "bn" in found["part"] else "conv"
+        order = (*around, *branch) if block == 0 else branch
+        part = found["part"].replace("bn", "conv")
+        return f"layer{stage}.{block}.{kind}{order.index(part) + 1}" if part in order else found[0]
+
+    return by_rules(
+        (r"stem_(conv|bn)", r"\g<1>1"),
+        (rf"{BLOCK}_(?P<part>\w+)", layer),
+        (r"head_(conv|bn)", r"\g<1>2"),
+        ("head_dense", "linear"),
+    )
+
+
 def _squeezenet() -> Rename:
     """SqueezeNet of torchvision, whose fire modules and pools are numbered through behind stem, ReLU and pool."""
     parts = {"squeeze_conv": "squeeze", "expand1_conv": "expand1x1", "expand3_conv": "expand3x3"}
@@ -250,6 +270,7 @@ NAMINGS = (
     Naming("torchvision MobileNetV2", _mobilenet_v2()),
     Naming("timm MobileNetV2", _timm_mobilenet_v2()),
     Naming("torchvision ShuffleNetV2", _shufflenet_v2()),
+    Naming("kuangliu/pytorch-cifar ShuffleNetV2", _zoo_shufflenet_v2()),
     Naming("torchvision SqueezeNet", _squeezenet()),
     Naming("torchvision VGG", _vgg(2)),
     Naming("torchvision VGG with BatchNorm", _vgg(3)),
