@@ -130,10 +130,11 @@ class _Rewriter:
         elif name in self._folded:
             name, x = self._folded[name], inputs
         elif isinstance(layer, AFFINE):
-            x = self._affine(inputs, *_scale_and_shift(layer), name)
+            learned = isinstance(layer, layers.BatchNormalization)
+            x = self._affine(inputs, *_scale_and_shift(layer), name, trainable=learned)
         elif isinstance(layer, layers.Average):
             x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
-            x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name)
+            x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name, trainable=False)
         else:
             x = type(layer).from_config(layer.get_config())(inputs)
         if isinstance(layer, MOVES):
@@ -171,12 +172,17 @@ class _Rewriter:
         kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
         return _call(RoundedConv2D, kept, x, pointwise, bias)
 
-    def _affine(self, x: Any, scale: np.ndarray, shift: np.ndarray, name: str) -> Any:
-        """Scale and shift of each channel, as a depthwise 1x1 convolution."""
+    def _affine(self, x: Any, scale: np.ndarray, shift: np.ndarray, name: str, *, trainable: bool) -> Any:
+        """Scale and shift of each channel, as a depthwise 1x1 convolution; that of pixels must not be trained."""
         last = keras.config.image_data_format() == "channels_last"
         channels = x.shape[-1 if last else 1]
         scale, shift = (np.broadcast_to(values, (channels,)) for values in (scale, shift))
-        config = {"kernel_size": 1, "name": name, "data_format": keras.config.image_data_format()}
+        config = {
+            "kernel_size": 1,
+            "name": name,
+            "data_format": keras.config.image_data_format(),
+            "trainable": trainable,
+        }
         return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
 
     def _round(self, x: Any, name: str) -> Any:
@@ -321,9 +327,10 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}
     for step in steps:
         out = step.outputs[0].name
-        own = next(iter(layers_of(out, names)), "")  # of layers that were fused the last one
-        if own in learned and last[own] == out:
-            found = learned[own]
+        parts = layers_of(out, names)
+        own = [learned[layer] for layer in parts if layer in learned]
+        if own and all(last[layer] == out for layer in parts):  # no layer goes on behind it
+            found = own[0]
         elif step.kind == "SOFTMAX":
             found = (0.0, 1.0)
         elif step.activation == "RELU6":
@@ -331,8 +338,8 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
         elif step is steps[-1] and step.kind not in KEEPS_RANGE:
             found = next(reversed(learned.values()))  # the output has the converter's name, not the layer's
         elif step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
-            parts = [ranges[tensor.name] for tensor in step.inputs]  # of a sum of more than two
-            found = sum(least for least, _ in parts), sum(largest for _, largest in parts)
+            added = [ranges[tensor.name] for tensor in step.inputs]  # in a sum of more than two
+            found = sum(least for least, _ in added), sum(largest for _, largest in added)
         elif step.kind in KEEPS_RANGE:
             found = next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
         else:
