@@ -10,6 +10,7 @@ from export.c_array import write_c_array
 from export.calibrate import Calibration, pick_calibration, read_photos
 from export.convert import Exported, export_modes, load_model, to_tflite
 from export.diagnose import LayerNoise, diagnose
+from export.metadata import Metadata
 from export.qat import quantize_aware
 from export.quantize import FAST_MODES, MODES, Mode, get_mode
 from export.search import search_plan
@@ -22,6 +23,7 @@ __all__ = [
     "Exported",
     "LayerNoise",
     "Measurement",
+    "Metadata",
     "Mode",
     "Verification",
     "diagnose",

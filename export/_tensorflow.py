@@ -17,14 +17,15 @@ import keras
 import numpy as np
 
 from export._quantizer import Refused, quantize
-from export.flatbuffer import add_signature, describe
+from export.flatbuffer import add_signature, describe, operations
 from export.plan import Plan, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
-from export.ranges import Clipping, read_ranges
+from export.ranges import Clipping, Ranges, read_ranges
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
+PIXELS = (0.0, 255.0)
 Converted = tuple[Mode, Engine, bytes]
 
 
@@ -69,7 +70,7 @@ def convert(
                 if engine == "quantizer":
                     choices = resolve(plan, floats, names) if mode.needs_plan else None
                     if learned is None:
-                        ranges = _ranges(floats, mode, images, clipping)
+                        ranges = _ranges(floats, mode, images, clipping, pixels=takes_pixels(model))
                     else:
                         ranges = ranges_of_tensors(floats, learned, names)
                     data = quantize(floats, mode, ranges, choices)
@@ -89,10 +90,20 @@ def convert(
         yield mode, engine, data
 
 
-def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping) -> Any:
+def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping, *, pixels: bool) -> Ranges | None:
     if not mode.calibrated or images is None:
         return None
-    return read_ranges(floats, images, clipping if mode.activations == "int8" else "minmax")  # 16 bits need no clipping
+    ranges = read_ranges(floats, images, clipping if mode.activations == "int8" else "minmax")  # 16 bits lose nothing
+    if pixels:
+        ranges[operations(floats)[0].inputs[0].name] = (
+            PIXELS  # one step a value: a uint8 file takes the pixels themselves
+        )
+    return ranges
+
+
+def takes_pixels(model: keras.Model) -> bool:
+    """Whether a model normalises its images itself, so that pixels from 0 to 255 go in."""
+    return any(isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling) for layer in model.layers)
 
 
 def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras
@@ -17,6 +17,7 @@ from export import _tensorflow
 from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
+from export.metadata import Metadata, add_metadata, check_metadata
 from export.plan import Plan, check_plan
 from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
@@ -59,6 +60,7 @@ def to_tflite(
     clipping: Clipping = "minmax",
     plan: Plan | None = None,
     io: Io = "float32",
+    metadata: Metadata | None = None,
     test: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     min_agreement: float = MIN_AGREEMENT,
@@ -77,6 +79,7 @@ def to_tflite(
             earlier ones, such as {"stem_*": "float32", "stage4_*": "int4"}; `search_plan` finds one.
         io: Type of input and output. "float32" runs everywhere on a CPU. With mode int8 also "uint8", which phones
             and browsers take (MediaPipe, LiteRT.js), and "int8", which microcontrollers and NPUs take.
+        metadata: Labels, normalisation, author and version to write into the file, for MediaPipe and Android.
         test: Images for the check, same shape and range. Defaults to the calibration images, and with neither to
             noise.
         labels: Classes of the test images, shape (m,), for the accuracies in the verification.
@@ -96,6 +99,7 @@ def to_tflite(
         clipping=clipping,
         plan=plan,
         io=io,
+        metadata=metadata,
         test=test,
         labels=labels,
         min_agreement=min_agreement,
@@ -111,6 +115,7 @@ def export_modes(
     clipping: Clipping = "minmax",
     plan: Plan | None = None,
     io: Io = "float32",
+    metadata: Metadata | None = None,
     test: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     min_agreement: float = MIN_AGREEMENT,
@@ -134,6 +139,9 @@ def export_modes(
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
     check_plan(plan or {}, {layer.name for layer in model.layers})
+    if metadata is not None:
+        check_metadata(metadata, model.output_shape[-1], model.input_shape[-1])
+        metadata = replace(metadata, name=metadata.name or model.name)
     learned: Learned | None = None
     wanted = model
     if is_quantize_aware(model):
@@ -151,7 +159,8 @@ def export_modes(
             continue
         out = outs[mode.name]
         with replacing(out) as part, replacing(recipe_path(out)) as recipe_part:
-            part.write_bytes(set_io(data, io) if mode.calibrated else data)
+            content = set_io(data, io) if mode.calibrated else data
+            part.write_bytes(content if metadata is None else add_metadata(content, metadata))
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
             used = calibration if mode.calibrated and learned is None else None
@@ -188,8 +197,7 @@ def _images_to_compare(
     if calibration is not None:
         return "calibration", calibration
     rng, shape = np.random.default_rng(0), (32, *model.input_shape[1:])
-    takes_pixels = any(isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling) for layer in model.layers)
-    noise = rng.uniform(0, 255, shape) if takes_pixels else rng.normal(size=shape)
+    noise = rng.uniform(0, 255, shape) if _tensorflow.takes_pixels(model) else rng.normal(size=shape)
     return "noise", noise.astype(np.float32)
 
 

@@ -92,6 +92,9 @@ def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model:
     unknown = [f"{layer.name} ({type(layer).__name__})" for layer in model.layers if type(layer) not in KNOWN]
     if unknown:
         raise UsageError(f"{model.name}: no way is known to train {', '.join(unknown)} under rounding; use mode int8")
+    shared = [one["name"] for one in model.get_config()["layers"] if len(one["inbound_nodes"]) > 1]
+    if shared:
+        raise UsageError(f"{model.name} uses {', '.join(shared)} more than once; quantize_aware takes layers used once")
     rewriter = _Rewriter(model)
     rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
     _set_ranges(rewritten, rewriter.rounded, images)
@@ -269,7 +272,7 @@ def _set_ranges(rewritten: keras.Model, rounded: list[tuple[RoundedActivation, A
     for rounding, _ in rounded:
         rounding.rounds = False
     seen = ends.predict(images, batch_size=BATCH, verbose=0)
-    for (rounding, _), values in zip(rounded, seen if len(rounded) > 1 else [seen], strict=True):
+    for (rounding, _), values in zip(rounded, seen, strict=True):
         rounding.rounds = True
         rounding.set_weights([values[:, 0].min(), values[:, 1].max()])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from export import Calibration
+    from export import Calibration, Metadata
     from export.plan import Choice, Plan
     from recipes.data import Dataset
 
@@ -114,6 +114,12 @@ class Export:
     """Training images to calibrate on, balanced over the classes."""
     seed: int = 0
     """Seed of the choice of images."""
+    labels: Path | None = None
+    """Text file with the name of a class on each line, which goes into the file for MediaPipe and Android."""
+    author: str = ""
+    """With --labels: who made the model."""
+    version: str = ""
+    """With --labels: version of the model."""
     c_array: bool = False
     """Write the file as C source and header, too, for a microcontroller."""
     min_agreement: float = 0.9
@@ -146,6 +152,7 @@ class Export:
                 calibration=calibration,
                 clipping=self.clipping,
                 plan=plan,
+                metadata=self._read_metadata(),
                 test=data.x_test if data else None,
                 labels=data.y_test if data else None,
                 min_agreement=self.min_agreement,
@@ -162,6 +169,20 @@ class Export:
             + ("" if check.accuracy is None else f", accuracy {check.accuracy:.2%} (Keras {check.model_accuracy:.2%})"),
             soft_wrap=True,
         )
+
+    def _read_metadata(self) -> "Metadata | None":
+        from export import Metadata
+        from keras_resnets import UsageError
+
+        if self.labels is None:
+            return None
+        try:
+            labels = self.labels.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"--labels {self.labels} cannot be read: {error}; give a text file, a label a line"
+            ) from error
+        return Metadata(labels, author=self.author, version=self.version)
 
     def _search_plan(
         self, model: "keras.Model", data: "Dataset | None", calibration: "Calibration | None"

@@ -119,8 +119,8 @@ def proof() -> str:
     return (
         f"`make proof` built all {len(networks)} networks with the same weights on TensorFlow, JAX and torch, saved "
         f"and reloaded them and converted them to float32 `.tflite` with built-in operations. The largest differences, "
-        f"as shares of the largest logit: {backends:.0e} between backends, {file:.0e} after the `.keras` file, "
-        f"{tflite:.0e} in LiteRT ({environment['processor']}, Keras {environment['keras']}, LiteRT "
+        f"as shares of the largest logit: {backends:.1e} between backends, {file:.1e} after the `.keras` file, "
+        f"{tflite:.1e} in LiteRT ({environment['processor']}, Keras {environment['keras']}, LiteRT "
         f"{environment['ai-edge-litert']})."
     )
 

@@ -133,6 +133,9 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
         quantize_aware(trained, data.x_train[:0])
     with pytest.raises(UsageError, match=r"stem_norm \(GroupNormalization\)"):
         quantize_aware(build_tiny("basic", norm="group"), np.zeros((2, 16, 16, 3), "float32"))
+    inputs, shared = keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1, name="shared")
+    with pytest.raises(UsageError, match="uses shared more than once"):
+        quantize_aware(keras.Model(inputs, shared(shared(inputs))), np.zeros((2, 4, 4, 2), "float32"))
     with pytest.raises(UsageError, match="was trained for int8: export it with mode int8"):
         to_tflite(aware, tmp_path / "a.tflite", test=data.x_test)
     assert list(tmp_path.iterdir()) == []

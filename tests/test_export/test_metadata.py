@@ -1,0 +1,141 @@
+"""What a file says about itself, read back by other readers than the code that wrote it."""
+
+import io
+import zipfile
+
+import flatbuffers.table
+import numpy as np
+import pytest
+from flatbuffers import encode, number_types
+
+from export import Metadata, pick_calibration, to_tflite
+from export.flatbuffer import read
+from export.runtimes.litert import LiteRT
+from keras_resnets import UsageError
+from recipes.data import load
+
+LABELS = ("upper left", "upper right", "lower left", "Unterrand rechts \u00e4")
+FULL = Metadata(
+    LABELS, name="quarters", author="tests", version="2.1", license="Apache-2.0", mean=(1.0, 2.0, 3.0), std=(4.0,)
+)
+
+pytestmark = pytest.mark.once  # bytes around bytes
+
+
+@pytest.fixture(scope="module")
+def data(blobs_file):
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="module")
+def export(trained, data, tmp_path_factory):
+    calibration = pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+    folder = tmp_path_factory.mktemp("metadata")
+
+    def write(**options):
+        return to_tflite(
+            trained, folder / "a.tflite", mode="int8", calibration=calibration, test=data.x_test, **options
+        ).path
+
+    return write
+
+
+class Table:
+    """A table of a flatbuffer by the places of its fields, after the flatbuffers specification."""
+
+    def __init__(self, data, position):
+        self.table = flatbuffers.table.Table(bytearray(data), position)
+
+    @classmethod
+    def root(cls, data):
+        return cls(data, encode.Get(number_types.UOffsetTFlags.packer_type, data, 0))
+
+    def _at(self, place):
+        offset = self.table.Offset(4 + 2 * place)
+        assert offset, f"field {place} is missing"
+        return offset
+
+    def text(self, place):
+        return self.table.String(self._at(place) + self.table.Pos).decode()
+
+    def number(self, place):
+        return self.table.Get(number_types.Int8Flags, self._at(place) + self.table.Pos)
+
+    def child(self, place):
+        return Table(self.table.Bytes, self.table.Indirect(self._at(place) + self.table.Pos))
+
+    def union(self, place):
+        table = flatbuffers.table.Table(bytearray(), 0)
+        self.table.Union(table, self._at(place))
+        return Table(table.Bytes, table.Pos)
+
+    def children(self, place):
+        start, count = self.table.Vector(self._at(place)), self.table.VectorLen(self._at(place))
+        return [Table(self.table.Bytes, self.table.Indirect(start + 4 * index)) for index in range(count)]
+
+    def floats(self, place):
+        return self.table.GetVectorAsNumpy(number_types.Float32Flags, self._at(place)).tolist()
+
+
+def test_everything_stands_where_the_schema_says(export):
+    """Places after metadata_schema.fbs, version M001."""
+    data = export(metadata=FULL).read_bytes()
+    model = read(data)
+    (buffer,) = (entry.buffer for entry in model.metadata if entry.name == b"TFLITE_METADATA")
+    content = bytes(bytearray(model.buffers[buffer].data))
+    assert content[4:8] == b"M001"
+    root = Table.root(content)
+    assert [root.text(place) for place in (0, 2, 4, 5)] == ["quarters", "2.1", "tests", "Apache-2.0"]
+    (graph,) = root.children(3)
+    (image,), (scores,) = graph.children(2), graph.children(3)
+    assert image.child(3).number(0) == 2  # ImageProperties
+    assert image.child(3).union(1).number(0) == 1  # RGB
+    (unit,) = image.children(4)
+    assert unit.number(0) == 1  # NormalizationOptions
+    assert (unit.union(1).floats(0), unit.union(1).floats(1)) == ([1.0, 2.0, 3.0], [4.0])
+    assert scores.child(3).number(0) == 1  # FeatureProperties
+    (labels,) = scores.children(6)
+    assert labels.text(0) == "labels.txt"
+    assert labels.number(2) == 2  # TENSOR_AXIS_LABELS
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
+
+
+def test_the_file_runs_as_before_and_is_the_same_every_time(export, data):
+    plain = np.stack(list(LiteRT(export()).predict(data.x_test)))
+    first = export(metadata=FULL).read_bytes()
+    told = np.stack(list(LiteRT(export(metadata=FULL)).predict(data.x_test)))
+    np.testing.assert_array_equal(told, plain)
+    assert export(metadata=FULL).read_bytes() == first
+
+
+def test_mediapipe_classifies_by_the_labels(export, data):
+    reason = "mediapipe is not installed; `pip install mediapipe` to see what a phone would"
+    mediapipe = pytest.importorskip("mediapipe", reason=reason, exc_type=ImportError)
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+    from mediapipe.tasks.python.vision import ImageClassifier, ImageClassifierOptions
+
+    path = export(io="uint8", metadata=Metadata(LABELS))
+    expected = np.stack(list(LiteRT(path).predict(data.x_test)))
+    options = ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(path)), max_results=len(LABELS))
+    with ImageClassifier.create_from_options(options) as classifier:
+        for pixels, scores in zip(data.x_test, expected, strict=True):
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+            found = classifier.classify(image).classifications[0].categories
+            by_label = {one.category_name: one.score for one in found}
+            np.testing.assert_allclose([by_label[label] for label in LABELS], scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (Metadata(("a", "b")), "2 labels for 4 classes"),
+        (Metadata(("a", "b", "c", "")), "a label is a line of text"),
+        (Metadata(("a", "b", "c", "d\ne")), "a label is a line of text"),
+        (Metadata(LABELS, mean=(1.0, 2.0)), "2 values of mean for 3 channels"),
+        (Metadata(LABELS, std=(0.0,)), "must be above 0"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_one_line(export, metadata, message):
+    with pytest.raises(UsageError, match=message):
+        export(metadata=metadata)
