@@ -137,9 +137,10 @@ def test_zero_init_makes_every_branch_start_as_nothing(key):
     adding = tuple(layer.name.removesuffix("add") for layer in model.layers if layer.name.endswith("_add"))
     for layer in model.layers:
         if layer.name.startswith(adding) and "_conv" in layer.name and "_proj_" not in layer.name and layer.weights:
-            kernel = np.array(keras.ops.convert_to_numpy(layer.kernel))
-            if kernel.any():  # the last convolution of a pre-activation branch is what starts at zero
-                layer.kernel.assign(kernel + rng.normal(size=kernel.shape))
+            for weight in layer.weights:
+                kernel = np.array(keras.ops.convert_to_numpy(weight))
+                if weight.name.endswith("kernel") and kernel.any():  # the last one of a pre-activation branch is zero
+                    weight.assign(kernel + rng.normal(size=kernel.shape))
     np.testing.assert_allclose(output(model), expected, atol=1e-6)
 
 
