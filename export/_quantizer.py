@@ -18,6 +18,8 @@ from keras_resnets.errors import first_line
 
 # LiteRT has no integer kernel for a depthwise convolution of float activations; the converter's dynamic mode then
 # computes it in a slow way. Its weights are kept in 8 bits and its arithmetic in float32.
+# Small layers stay in float32, as the converter leaves them: to quantize their image costs more than it saves.
+LEAST_WEIGHTS = 1024
 DYNAMIC, WEIGHT_ONLY = ("CONV_2D", "FULLY_CONNECTED"), ("DEPTHWISE_CONV_2D",)
 FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # what LiteRT computes with 4-bit weights under 8-bit activations
 NARROWEST = 1e-8
@@ -71,10 +73,14 @@ def quantize(
     for name, (least, largest) in (ranges or {}).items():
         dead = max(-least, largest) < NARROWEST  # a step of almost nothing would overflow what LiteRT multiplies with
         statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if dead else largest])}
+    rules = recipe.get_quantization_recipe()
+    if mode.activations == "dynamic":
+        for rule in rules:
+            rule["op_config"]["min_weight_elements"] = LEAST_WEIGHTS
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # a bar that it draws all the same
             warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)  # its own interpreter
-            run = quantizer.Quantizer(bytearray(data), recipe.get_quantization_recipe())
+            run = quantizer.Quantizer(bytearray(data), rules)
             result = run.quantize(statistics or None, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:  # it has no class of its own for what it cannot do
         raise Refused(first_line(error)) from error

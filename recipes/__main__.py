@@ -159,7 +159,7 @@ class Export:
             )
         if self.c_array:
             write_c_array(self.out)
-        for warning in warned:
+        for warning in (one for one in warned if issubclass(one.category, UserWarning)):
             console.print(f"warning: {warning.message}", soft_wrap=True)
         check = exported.verification
         compared = f"{check.images:,} {check.source} images"

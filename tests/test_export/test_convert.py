@@ -30,7 +30,8 @@ def exported(trained, data, tmp_path_factory):
     files = export_modes(trained, outs, calibration=calibration, test=data.x_test, labels=data.y_test)
     with pytest.warns(UserWarning, match="no fast kernels") as warned:
         found = {file.mode: file for file in files}
-    assert len(warned) == len(outs) - len(FAST_MODES)
+    slow = [one for one in warned if "no fast kernels" in str(one.message)]  # backends warn of their own
+    assert len(slow) == len(outs) - len(FAST_MODES)
     return found
 
 
