@@ -37,11 +37,24 @@ def blobs_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(blobs_file) -> keras.Model:
-    """MLPerf Tiny's ResNet-8 in miniature, trained until it names the bright quarter."""
+def data(blobs_file):
+    """The blobs as a data set."""
     from recipes.data import load
 
-    data = load(str(blobs_file))
+    return load(str(blobs_file))
+
+
+@pytest.fixture(scope="session")
+def calibration(data):
+    """Forty of its training images."""
+    from export import pick_calibration
+
+    return pick_calibration(data.x_train, data.y_train, "blobs", count=40)
+
+
+@pytest.fixture(scope="session")
+def trained(data) -> keras.Model:
+    """MLPerf Tiny's ResNet-8 in miniature, trained until it names the bright quarter."""
     keras.utils.set_random_seed(0)
     model = build_tiny("cifar_a", pixel_stats=data.pixel_stats)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)

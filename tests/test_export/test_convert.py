@@ -13,12 +13,6 @@ from export.flatbuffer import describe
 from export.recipe import read_recipe, recipe_path
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, count_macs, count_parameters
-from recipes.data import load
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,8 @@ from export import diagnose, pick_calibration, to_tflite
 from export.diagnose import NO_NOISE, draw_diagnosis, noise_table
 from export.flatbuffer import read, write
 from keras_resnets import UsageError
-from recipes.data import load
 
 pytestmark = pytest.mark.once  # what is compared are .tflite files, wherever their model was trained
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
 
 
 @pytest.fixture(scope="module")

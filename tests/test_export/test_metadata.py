@@ -12,7 +12,6 @@ from export import Metadata, pick_calibration, to_tflite
 from export.flatbuffer import read
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
-from recipes.data import load
 
 LABELS = ("upper left", "upper right", "lower left", "Unterrand rechts \u00e4")
 FULL = Metadata(
@@ -20,11 +19,6 @@ FULL = Metadata(
 )
 
 pytestmark = pytest.mark.once  # bytes around bytes
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
 
 
 @pytest.fixture(scope="module")

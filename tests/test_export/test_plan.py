@@ -3,23 +3,12 @@
 import numpy as np
 import pytest
 
-from export import pick_calibration, search_plan, to_tflite
+from export import search_plan, to_tflite
 from export.flatbuffer import operations
 from export.plan import check_plan, layers_of, resolve
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
-from recipes.data import load
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
-
-
-@pytest.fixture(scope="module")
-def calibration(data):
-    return pick_calibration(data.x_train, data.y_train, "blobs", count=40)
 
 
 def mixed(trained, data, calibration, out, plan):

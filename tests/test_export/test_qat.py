@@ -11,12 +11,6 @@ from export.recipe import read_recipe
 from export.rounding import RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
-from recipes.data import load
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tiny import build_tiny
 
-from export import pick_calibration, read_photos, to_tflite
+from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
 from export.flatbuffer import SIGNATURE, describe
@@ -14,17 +14,6 @@ from export.ranges import BINS, SHRINKS, STEPS, _least_error, _percentile, read_
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
-from recipes.data import load
-
-
-@pytest.fixture(scope="module")
-def data(blobs_file):
-    return load(str(blobs_file))
-
-
-@pytest.fixture(scope="module")
-def calibration(data):
-    return pick_calibration(data.x_train, data.y_train, "blobs", count=40)
 
 
 @pytest.fixture(scope="module")
