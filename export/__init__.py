@@ -14,6 +14,7 @@ from export.metadata import Metadata
 from export.qat import quantize_aware
 from export.quantize import FAST_MODES, MODES, Mode, get_mode
 from export.search import search_plan
+from export.tfmot import TfmotModel, cluster, prune
 from export.verify import Verification, verify
 
 __all__ = [
@@ -25,13 +26,16 @@ __all__ = [
     "Measurement",
     "Metadata",
     "Mode",
+    "TfmotModel",
     "Verification",
+    "cluster",
     "diagnose",
     "export_modes",
     "get_mode",
     "load_model",
     "measure",
     "pick_calibration",
+    "prune",
     "quantize_aware",
     "read_photos",
     "search_plan",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Row:
 
     Attributes:
         model: Name of the model.
-        mode: Name of the mode it was exported with.
+        mode: Name of the mode it was exported with, and the engine of quantization-aware training where there was any.
         file: Name of the file.
         parameters: Trainable parameters.
         macs: Multiply-accumulates for one image.
@@ -163,7 +164,7 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
     """
     recipes = [read_recipe(measurement.path) for measurement in measurements]
     models = [recipe.get("model", m.path.stem) for m, recipe in zip(measurements, recipes, strict=True)]
-    modes = [recipe["mode"]["name"] if recipe else None for recipe in recipes]
+    modes = [recipe["mode"]["name"] + _training(recipe) if recipe else None for recipe in recipes]
     origins = [recipe.get("fingerprint") for recipe in recipes]
     base = {origin: m.p50_ms for m, origin, mode in zip(measurements, origins, modes, strict=True) if mode == "float32"}
     return [
@@ -187,3 +188,7 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
             measurements, recipes, models, modes, origins, named, strict=True
         )
     ]
+
+
+def _training(recipe: dict[str, Any]) -> str:
+    return f", QAT {recipe['aware']}" if recipe.get("aware") else ""

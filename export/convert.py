@@ -18,14 +18,16 @@ from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
 from export.metadata import Metadata, add_metadata, check_metadata
+from export.modules import layer_modules
 from export.plan import Plan, check_plan
 from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
 from export.ranges import Clipping, check_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
 from export.runtimes.litert import LiteRT
+from export.tfmot import TfmotModel
 from export.verify import Verification, verify
-from keras_resnets import UsageError, iter_layers
+from keras_resnets import UsageError
 from keras_resnets.errors import first_line
 from keras_resnets.layers import deep_graphs
 
@@ -52,7 +54,7 @@ class Exported:
 
 
 def to_tflite(
-    model: keras.Model | str | Path,
+    model: keras.Model | TfmotModel | str | Path,
     out: str | Path,
     *,
     mode: str = "float32",
@@ -68,7 +70,8 @@ def to_tflite(
     """Writes one `.tflite` file and checks it against the model it came from.
 
     Args:
-        model: A Keras model with one image input, or the path of a `.keras` file, from any backend.
+        model: A Keras model with one image input, or the path of a `.keras` file, from any backend; or what
+            `quantize_aware` returned, trained.
         out: Path of the `.tflite` file.
         mode: One of `MODES`.
         calibration: Training images, shape (n, height, width, channels), in the range the model was trained on,
@@ -108,7 +111,7 @@ def to_tflite(
 
 
 def export_modes(
-    model: keras.Model | str | Path,
+    model: keras.Model | TfmotModel | str | Path,
     outs: Mapping[str, Path],
     *,
     calibration: Calibration | np.ndarray | None = None,
@@ -131,29 +134,27 @@ def export_modes(
     check_clipping(clipping)
     for mode in modes:
         check_io(mode, io)
-    model = load_model(model) if isinstance(model, str | Path) else model
+    trained = load_model(model) if isinstance(model, str | Path) else model
+    network: keras.Model = trained.source if isinstance(trained, TfmotModel) else trained
+    aware = "tfmot" if trained is not network else "native" if is_quantize_aware(network) else None
     if isinstance(calibration, np.ndarray):
         calibration = Calibration(calibration)
     ranges = None if calibration is None else calibration.images
-    _check(model, outs.values(), modes, ranges, test, labels)
+    _check(network, outs.values(), modes, ranges, test, labels, aware=aware)
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
-    check_plan(plan or {}, {layer.name for layer in model.layers})
+    check_plan(plan or {}, {layer.name for layer in network.layers})
     if metadata is not None:
-        check_metadata(metadata, model.output_shape[-1], model.input_shape[-1])
-        metadata = replace(metadata, name=metadata.name or model.name)
-    learned: Learned | None = None
-    wanted = model
-    if is_quantize_aware(model):
-        if [mode.name for mode in modes] != ["int8"]:
-            raise UsageError(f"{model.name} was trained for int8: export it with mode int8")
-        wanted, learned = strip(model)
-    source, images = _images_to_compare(model, ranges, test)
-    expected = model.predict(images, verbose=0)
+        check_metadata(metadata, network.output_shape[-1], network.input_shape[-1])
+        metadata = replace(metadata, name=metadata.name or network.name)
+    if aware and [mode.name for mode in modes] != ["int8"]:
+        raise UsageError(f"{network.name} was trained for int8: export it with mode int8")
+    source, images = _images_to_compare(network, ranges, test)
+    expected = trained.predict(images) if isinstance(trained, TfmotModel) else trained.predict(images, verbose=0)
     if not np.isfinite(expected).all():
-        raise UsageError(f"{model.name} has outputs that are not finite; its training diverged, train it again")
+        raise UsageError(f"{network.name} has outputs that are not finite; its training diverged, train it again")
     floats = b""
-    for mode, engine, data in _convert(wanted, modes, ranges, clipping, plan or {}, learned):
+    for mode, engine, data in _convert(trained, modes, ranges, clipping, plan or {}):
         floats = floats or data  # the first is float32
         if mode.name not in outs:
             continue
@@ -163,9 +164,10 @@ def export_modes(
             part.write_bytes(content if metadata is None else add_metadata(content, metadata))
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
-            used = calibration if mode.calibrated and learned is None else None
-            how = {"mode": asdict(mode), "engine": engine, "clipping": used and clipping, "plan": plan, "io": io}
-            write_recipe(recipe_part, describe_export(model, how, used, verification))
+            used = calibration if mode.calibrated and not aware else None
+            clipped = used and clipping
+            how = {"mode": asdict(mode), "engine": engine, "aware": aware, "clipping": clipped, "plan": plan, "io": io}
+            write_recipe(recipe_part, describe_export(network, how, used, verification))
             size = part.stat().st_size
         if not mode.has_fast_kernels:
             _warn_of_time(out, mode, floats, images[0])
@@ -248,6 +250,8 @@ def _check(
     calibration: np.ndarray | None,
     test: np.ndarray | None,
     labels: np.ndarray | None,
+    *,
+    aware: str | None,
 ) -> None:
     for out in outs:
         if out.suffix != ".tflite":
@@ -261,7 +265,7 @@ def _check(
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
     for mode in modes:
-        if mode.calibrated and not is_quantize_aware(model) and (calibration is None or not len(calibration)):
+        if mode.calibrated and not aware and (calibration is None or not len(calibration)):
             raise UsageError(f"mode {mode.name} needs training images to calibrate on; give it the model's data")
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
@@ -283,13 +287,18 @@ def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:
 
 
 def _convert(
-    model: keras.Model,
+    model: keras.Model | TfmotModel,
     modes: list[Mode],
     images: np.ndarray | None,
     clipping: Clipping,
     plan: Plan,
-    learned: Learned | None,
 ) -> Iterator[_tensorflow.Converted]:
+    if isinstance(model, TfmotModel):
+        yield get_mode("int8"), "tfmot", model.convert()
+        return
+    learned: Learned | None = None
+    if is_quantize_aware(model):
+        model, learned = strip(model)
     if keras.backend.backend() == "tensorflow":
         yield from _tensorflow.convert(model, modes, images, clipping, plan, learned)
         return
@@ -299,7 +308,7 @@ def _convert(
         model.save(folder / "model.keras")
         names = [mode.name for mode in modes]
         wanted = {"modes": names, "clipping": clipping, "plan": dict(plan), "learned": learned}
-        wanted["modules"] = _layer_modules(model)
+        wanted["modules"] = layer_modules(model)
         (folder / "wanted.json").write_text(json.dumps(wanted))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)
@@ -315,11 +324,3 @@ def _convert(
         for one in dict.fromkeys(("float32", *names)):
             (path,) = folder.glob(f"{one}.*.tflite")
             yield get_mode(one), path.suffixes[0][1:], path.read_bytes()  # type: ignore[misc]
-
-
-def _layer_modules(model: keras.Model) -> list[str]:
-    """Modules outside Keras that define the model's layers; importing them registers the layers."""
-    modules = {type(layer).__module__: type(layer).__name__ for layer in iter_layers(model)}
-    if "__main__" in modules:
-        raise UsageError(f"{model.name} has a layer {modules['__main__']} defined in a script; move it into a module")
-    return sorted(module for module in modules if module.split(".")[0] != "keras")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
@@ -22,6 +23,13 @@ _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if n
 _ACTIVATIONS = {code: name for name, code in vars(schema.ActivationFunctionType).items() if not name.startswith("_")}
 _FLOAT_TYPES = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
 _MOVES_BETWEEN_TYPES = {"QUANTIZE", "DEQUANTIZE"}
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_STORED = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT4: np.int8,
+}
 _SELECT_TF = "CUSTOM Flex"  # what the names of TensorFlow's own kernels begin with
 
 
@@ -122,6 +130,41 @@ def operations(data: bytes) -> list[Operation]:
         )
         for one in graph.operators
     ]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the weights of a file's convolutions and dense layers are.
+
+    Attributes:
+        count: Their number.
+        nonzero: Those that are not zero.
+        most_values: Different values in the layer that has most of them.
+    """
+
+    count: int
+    nonzero: int
+    most_values: int
+
+
+def weigh(data: bytes) -> Weights:
+    """Counts the weights of a file, as it stores them: int4 ones as pairs in bytes."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    kernels = {
+        int(operator.inputs[1])
+        for operator in graph.operators
+        if _kind(model.operatorCodes[operator.opcodeIndex]) in _WEIGHTED
+    }
+    arrays = []
+    for tensor in (graph.tensors[index] for index in kernels):
+        stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+        arrays.append(stored.view(_STORED[tensor.type]))
+    return Weights(
+        count=sum(array.size for array in arrays),
+        nonzero=sum(int(np.count_nonzero(array)) for array in arrays),
+        most_values=max((len(np.unique(array)) for array in arrays), default=0),
+    )
 
 
 def _kind(code: Any) -> str:

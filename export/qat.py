@@ -1,11 +1,12 @@
-"""Quantization-aware training in Keras 3, on any backend: rounding is part of the network while `fit` runs.
+"""Quantization-aware training: rounding is part of the network while `fit` runs.
 
-`quantize_aware` rewrites a trained model: BatchNorm is folded into the convolution in front of it, weights are rounded
-per channel and activations per tensor as an int8 file rounds them. `strip` takes the rounding out again and keeps the
-ranges, from which `to_tflite` writes the int8 file without calibration images.
+The native engine of `quantize_aware` rewrites a trained Keras 3 model, for any backend: BatchNorm is folded into the
+convolution in front of it, weights are rounded per channel and activations per tensor as an int8 file rounds them.
+`strip` takes the rounding out again and keeps the ranges, from which `to_tflite` writes the int8 file without
+calibration images.
 """
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import keras
 import numpy as np
@@ -15,11 +16,13 @@ from export.flatbuffer import operations
 from export.plan import layers_of
 from export.ranges import Ranges
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
+from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
 from keras_resnets.graph import walk
 from keras_resnets.layers import ChannelShuffle, ChannelSplit, LowestPadding2D, ZeroPadShortcut
 
 Learned = dict[str, tuple[float, float]]
+Engine = Literal["native", "tfmot"]
 
 BATCH = 32
 SUFFIX = "_rounded"
@@ -69,22 +72,53 @@ KEEPS_RANGE = (  # the operations that MOVES become
 )
 
 
-def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Rewrites a trained model so that it trains under the rounding of an int8 file.
+@overload
+def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model: ...
+@overload
+def quantize_aware(
+    model: keras.Model, images: np.ndarray, *, engine: Literal["tfmot"], keep: Keep | None = None
+) -> TfmotModel: ...
+@overload
+def quantize_aware(
+    model: keras.Model, images: np.ndarray, *, engine: Engine, keep: Keep | None = None
+) -> keras.Model | TfmotModel: ...
+def quantize_aware(
+    model: keras.Model, images: np.ndarray, *, engine: Engine = "native", keep: Keep | None = None
+) -> keras.Model | TfmotModel:
+    """Makes of a trained model one that trains under the rounding of an int8 file.
 
-    The ranges of the activations are read off the images before the first step. Compile what comes back with a small
-    learning rate, `fit` it for a while, and give it to `to_tflite(mode="int8")`.
+    The ranges of the activations are read off the images before the first step, BatchNorm keeps its statistics.
+    Compile what comes back with a small learning rate, `fit` it for a while, and give it to
+    `to_tflite(mode="int8")`, which needs no calibration images then.
 
     Args:
         model: A functional model of the layers in `KNOWN`, with one image input.
         images: Training images, shape (n, height, width, channels), a few hundred.
+        engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
+            tensorflow-model-optimization on TensorFlow in another process.
+        keep: What pruning or clustering gave the weights and training is to leave them. Zeros, "sparsity", stay with
+            either engine; "clusters" and "sparsity and clusters" only with tfmot.
 
     Returns:
-        A functional model with the same input and output, not compiled. Its BatchNorms are gone.
+        A functional Keras 3 model without BatchNorms, not compiled, or a `TfmotModel`.
 
     Raises:
         UsageError: If a layer is of a kind that is not known here, or the images do not fit.
     """
+    _check_layers(model, images)
+    if engine == "tfmot":
+        return quantize_by_tfmot(model, images, keep)
+    if engine != "native":
+        raise UsageError(f"engine {engine!r}: there are native and tfmot")
+    if keep not in (None, "sparsity"):
+        raise UsageError(f"the native engine cannot keep {keep}; use engine='tfmot'")
+    rewriter = _Rewriter(model)
+    rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
+    _set_ranges(rewritten, rewriter.rounded, images)
+    return rewritten
+
+
+def _check_layers(model: keras.Model, images: np.ndarray) -> None:
     if not getattr(model, "inputs", None) or isinstance(model, keras.Sequential) or len(model.inputs) != 1:
         raise UsageError(f"{model.name}: quantize_aware takes a functional model with one input")
     if images.shape[1:] != model.input_shape[1:] or not len(images):
@@ -95,10 +129,6 @@ def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model:
     shared = [one["name"] for one in model.get_config()["layers"] if len(one["inbound_nodes"]) > 1]
     if shared:
         raise UsageError(f"{model.name} uses {', '.join(shared)} more than once; quantize_aware takes layers used once")
-    rewriter = _Rewriter(model)
-    rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
-    _set_ranges(rewritten, rewriter.rounded, images)
-    return rewritten
 
 
 class _Rewriter:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from keras_resnets.errors import UsageError
 
-Engine = Literal["converter", "quantizer"]
+Engine = Literal["converter", "quantizer", "tfmot"]
 Io = Literal["float32", "uint8", "int8"]
 
 

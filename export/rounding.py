@@ -11,8 +11,12 @@ NARROWEST = 1e-8  # range of a channel of zeros
 
 
 def _rounded(kernel: Any, channels: int | None) -> Any:
-    """A kernel on the grid of an int8 file: symmetric, 255 steps, for each of the last `channels`, or one for all."""
+    """A kernel on the grid of an int8 file: symmetric, 255 steps, for each of the last `channels`, or one for all.
+
+    What is zero, because it was pruned, gets no gradient and stays zero.
+    """
     flat = keras.ops.reshape(kernel, (-1, channels or 1))
+    flat = flat * keras.ops.stop_gradient(keras.ops.cast(keras.ops.not_equal(flat, 0.0), flat.dtype))
     largest = keras.ops.maximum(keras.ops.max(keras.ops.abs(keras.ops.stop_gradient(flat)), axis=0), NARROWEST)
     rounded = fake_quant(flat, -largest, largest, narrow_range=True, axis=1)
     return keras.ops.reshape(rounded, kernel.shape)

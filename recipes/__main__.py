@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional, arg
 
-from recipes.config import TrainConfig
+from recipes.config import CompressConfig, TrainConfig
 
 if TYPE_CHECKING:
     import keras
@@ -81,6 +81,23 @@ class Train(TrainConfig):
             f"{self.epochs} epochs, {run.seconds:.0f} s",
             soft_wrap=True,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress(CompressConfig):
+    """Prune, cluster or train a model for int8; write its .tflite, and compare it with that of the model as it was."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .keras file, from any backend."""
+    out: Path | None = None
+    """Folder for the results; None: beside the model, named after the methods."""
+
+    def run(self) -> None:
+        from recipes.compress import compress, table
+        from recipes.progress import console
+
+        config = CompressConfig(**{field.name: getattr(self, field.name) for field in fields(CompressConfig)})
+        console.print(table(compress(self.model, config, self.out), f"{self.model}: LiteRT, batch 1, 1 thread"))
 
 
 @dataclass(frozen=True)
@@ -213,6 +230,31 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Export trained models in every mode, with quantization-aware training too, and measure all files: one table."""
+
+    models: Annotated[Positional[tuple[Path, ...]], arg(metavar="MODELS")]
+    """The model.keras files of `keras-resnets train`, all trained on the same data."""
+    out: Path = Path("runs/compare")
+    """Folder of compare.json and the files."""
+    modes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
+    """Modes to export; see `keras-resnets export`."""
+    engines: tuple[Literal["native", "tfmot"], ...] = ("native", "tfmot")
+    """Engines of quantization-aware training; none: --engines with nothing behind it."""
+    epochs: int = 1
+    """Passes over the training set for quantization-aware training."""
+
+    def run(self) -> None:
+        from export.report import terminal_table
+        from recipes.compare import compare
+        from recipes.progress import console
+
+        rows = compare(self.models, self.modes, self.engines, self.epochs, self.out)
+        console.print(terminal_table(rows, "LiteRT, batch 1, 1 thread"))
+        console.print(f"results: {self.out / 'compare.json'}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
 class Diagnose:
     """Show in which layers a quantized file loses what its model knew: noise by layer, as a table and a plot."""
 
@@ -336,13 +378,15 @@ class Info:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "quickstart": Quickstart,
     "train": Train,
+    "compress": Compress,
     "export": Export,
     "bench": Bench,
+    "compare": Compare,
     "diagnose": Diagnose,
     "list": List,
     "info": Info,
 }
-Command = Quickstart | Train | Export | Bench | Diagnose | List | Info
+Command = Quickstart | Train | Compress | Export | Bench | Compare | Diagnose | List | Info
 
 
 def main() -> None:

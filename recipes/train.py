@@ -13,6 +13,7 @@ import numpy as np
 
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
+from recipes.augment import CropsAndFlips
 from recipes.config import TrainConfig
 from recipes.data import Dataset
 from recipes.plots import draw_curves
@@ -50,7 +51,7 @@ def train(config: TrainConfig, data: Dataset) -> Run:
     """
     keras.utils.set_random_seed(config.seed)
     model = create_model(config.model, input_shape=data.image_shape, classes=data.classes, pixel_stats=data.pixel_stats)
-    batch_size = config.batch_size or (32 if len(data.x_train) < SMALL_SET else 128)
+    batch_size = config.batch_size or batch_size_for(data)
     steps = -(-len(data.x_train) // batch_size) * config.epochs
     warmup = max(1, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -62,14 +63,15 @@ def train(config: TrainConfig, data: Dataset) -> Run:
         optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
-        jit_compile=_jit_compile(),
+        jit_compile=jit_compile(),
     )
     start = time.perf_counter()
+    images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": batch_size}
+    if config.augment:
+        images = {"x": CropsAndFlips(data.x_train, data.y_train, batch_size, config.seed), "shuffle": False}
     with bar(config.model, steps) as step:
         history = model.fit(
-            data.x_train,
-            data.y_train,
-            batch_size=batch_size,
+            **images,
             epochs=config.epochs,
             validation_data=(data.x_test, data.y_test),
             verbose=0,
@@ -82,7 +84,12 @@ def train(config: TrainConfig, data: Dataset) -> Run:
     return Run(dataclasses.replace(config, batch_size=batch_size), model, figures, seconds)
 
 
-def _jit_compile() -> str | bool:
+def batch_size_for(data: Dataset) -> int:
+    """Images per step where nobody says."""
+    return 32 if len(data.x_train) < SMALL_SET else 128
+
+
+def jit_compile() -> str | bool:
     """Keras's own choice, except for TensorFlow on a CPU, where XLA compiles for minutes and then runs slower."""
     if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
         return False

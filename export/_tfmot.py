@@ -1,0 +1,260 @@
+"""tensorflow-model-optimization at work, a program: it makes TensorFlow use tf_keras, so it has a process of its own.
+
+    KERAS_BACKEND=tensorflow python -m export._tfmot FOLDER
+
+reads wanted.json and model.keras in FOLDER, says {"ready": true}, and then answers each line of JSON on its standard
+input, some with an array behind it as raw bytes, with one line on its standard output. `export.tfmot` talks to it.
+"""
+
+import importlib
+import json
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as cluster_experimental
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
+    default_8bit_cluster_preserve_quantize_scheme as cluster_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
+    default_8bit_prune_preserve_quantize_scheme as prune_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs as configs,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_scheme as default,
+)
+
+from export import _bridge
+from export.flatbuffer import add_signature
+from export.qat import MOVES
+from export.rounding import NARROWEST
+from keras_resnets.errors import UsageError, first_line
+from keras_resnets.layers import deep_graphs
+
+CALIBRATING = 32  # images a step
+BOUNDED = ("sigmoid", "softmax", "tanh")  # activations whose range LiteRT fixes
+SCHEMES = {
+    None: default.Default8BitQuantizeScheme,
+    "sparsity": prune_preserve.Default8BitPrunePreserveQuantizeScheme,
+    "clusters": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=False),
+    "sparsity and clusters": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=True),
+}
+
+
+class Pruned:
+    """Magnitude pruning: Zhu & Gupta 2017, arXiv:1710.01878."""
+
+    def __init__(self, model: keras.Model, sparsity: float, steps: int, pattern: list[int] | None) -> None:
+        pruning = tfmot.sparsity.keras
+        schedule = pruning.PolynomialDecay(0.0, sparsity, 0, steps, frequency=max(1, steps // 20))
+        options: dict[str, Any] = {"pruning_schedule": schedule}
+        if pattern:
+            options = {"pruning_schedule": pruning.ConstantSparsity(0.5, 0), "sparsity_m_by_n": tuple(pattern)}
+        kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+
+        def wrap(layer: Any) -> Any:
+            wanted = isinstance(layer, kinds) and not isinstance(layer, tf_keras.layers.DepthwiseConv2D)
+            return pruning.prune_low_magnitude(layer, **options) if wanted else layer
+
+        self.model = _cloned(_bridge.rebuild(model), wrap)
+        self._steps = pruning.UpdatePruningStep()
+        self._steps.set_model(self.model)
+        self._steps.on_train_begin()
+
+    def stripped(self) -> tf_keras.Model:
+        """The model with the zeros in its weights."""
+        self._steps.on_epoch_end(0)
+        return tfmot.sparsity.keras.strip_pruning(self.model)
+
+
+class Clustered:
+    """Weights that share a few values in each layer: Han et al. 2016, arXiv:1510.00149, section 3."""
+
+    def __init__(self, model: keras.Model, clusters: int, keep: str | None) -> None:
+        start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+        options: dict[str, Any] = {"number_of_clusters": clusters, "cluster_centroids_init": start}
+        cluster = tfmot.clustering.keras.cluster_weights
+        if keep == "sparsity":
+            cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
+        kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+
+        def wrap(layer: Any) -> Any:
+            wanted = isinstance(layer, kinds) and not isinstance(layer, tf_keras.layers.DepthwiseConv2D)
+            return cluster(layer, **options) if wanted and layer.kernel.shape.num_elements() > clusters else layer
+
+        self.model = _cloned(_bridge.rebuild(model), wrap)
+
+    def stripped(self) -> tf_keras.Model:
+        """The model with the shared values in its weights."""
+        return tfmot.clustering.keras.strip_clustering(self.model)
+
+
+class Rounded:
+    """Quantization-aware training: Jacob et al. 2018, arXiv:1712.05877."""
+
+    def __init__(self, model: keras.Model, keep: str | None) -> None:
+        moving = {layer.name for layer in model.layers if isinstance(layer, MOVES)}
+
+        def annotate(layer: Any) -> Any:
+            return tfmot.quantization.keras.quantize_annotate_layer(layer, _config(layer, moving))
+
+        objects = {
+            "NoOpQuantizeConfig": configs.NoOpQuantizeConfig,
+            "Default8BitOutputQuantizeConfig": configs.Default8BitOutputQuantizeConfig,
+        }
+        with tfmot.quantization.keras.quantize_scope(_bridge.CUSTOM | objects):
+            self._plain = _bridge.rebuild(model, for_rounding=True)
+            annotated = _cloned(self._plain, annotate)
+            self.model = tfmot.quantization.keras.quantize_apply(annotated, SCHEMES[keep]())
+
+    def read_ranges(self, images: np.ndarray) -> None:
+        """Sets the ranges of the activations, before the first step, to what a network without rounding shows.
+
+        tfmot starts every range at +-6 with a slow moving average: what is clipped there at first, and in all layers
+        behind, training does not mend soon.
+        """
+        layers = [layer for layer in self._plain.layers if not isinstance(layer.output, list)]
+        probe = tf_keras.Model(self._plain.inputs, [layer.output for layer in layers])
+        batches = [images[start : start + CALIBRATING] for start in range(0, len(images), CALIBRATING)]
+        outputs = [probe(batch.astype(np.float32)) for batch in batches]
+        ends = np.array([[(tf.reduce_min(one), tf.reduce_max(one)) for one in batch] for batch in outputs]).mean(0)
+        seen = {layer.name: pair for layer, pair in zip(layers, ends, strict=True)}
+        image = self._plain.inputs[0].name
+        self.model(batches[0].astype(np.float32), training=True)  # sets the ranges of the weights
+        for variable in self.model.variables:
+            layer, _, name = variable.name.partition("/")
+            if re.fullmatch("(output|post_activation|quantize_layer)_(min|max):0", name):
+                least, largest = seen[layer.removeprefix("quant_")] if layer != "quantize_layer" else seen[image]
+                if largest - least < NARROWEST:  # always the same value: a dead ReLU
+                    least, largest = 0.0, 1.0
+                variable.assign(min(least, 0.0) if "min" in name else max(largest, 0.0))
+
+    def converted(self) -> bytes:
+        """The int8 file, with int8 input and output."""
+        shape = (1, *self.model.input_shape[1:])
+        function = tf.function(
+            lambda image: self.model(image, training=False), input_signature=[tf.TensorSpec(shape, name="image")]
+        ).get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], self.model)
+        converter.experimental_lower_to_saved_model = False
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return add_signature(converter.convert())
+
+
+def _config(layer: Any, moving: set[str]) -> Any:
+    """How the output of a layer is rounded, None for tfmot's own rule."""
+    bounded = isinstance(layer, tf_keras.layers.Activation) and layer.activation.__name__ in BOUNDED
+    if layer.name in moving or bounded:
+        return configs.NoOpQuantizeConfig()
+    if isinstance(layer, (tf_keras.layers.Multiply, *_bridge.CUSTOM.values())):
+        return configs.Default8BitOutputQuantizeConfig()
+    return None
+
+
+def _cloned(model: tf_keras.Model, wrap: Any) -> tf_keras.Model:
+    """The model with its layers in wrappers, its weights kept."""
+    return tf_keras.models.clone_model(model, clone_function=wrap)
+
+
+def _optimizer(described: dict[str, Any]) -> Any:
+    """By hand, because tf_keras's own way leads to its legacy optimizers."""
+    config = dict(described["config"])
+    if isinstance(config["learning_rate"], dict):
+        config["learning_rate"] = tf_keras.optimizers.schedules.deserialize(config["learning_rate"])
+    return getattr(tf_keras.optimizers, described["class_name"])(**config)
+
+
+METHODS: dict[str, Any] = {"prune": Pruned, "cluster": Clustered, "quantize": Rounded}
+
+
+class Worker:
+    """Answers messages about one model."""
+
+    def __init__(self, folder: Path) -> None:
+        wanted = json.loads((folder / "wanted.json").read_text())
+        for module in wanted["modules"]:
+            importlib.import_module(module)
+        keras.utils.set_random_seed(wanted["seed"])
+        with deep_graphs():
+            self.source = keras.models.load_model(folder / "model.keras", compile=False)
+            self.work = METHODS[wanted["method"]](self.source, **wanted["options"])
+        self.folder = folder
+
+    def compile(self, optimizer: dict[str, Any], loss: dict[str, Any]) -> None:
+        """Takes the configurations of a Keras 3 optimizer and loss."""
+        self.work.model.compile(
+            _optimizer(optimizer),
+            tf_keras.losses.deserialize(loss),
+            metrics=["accuracy"],
+        )
+
+    def train(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """One step; loss and accuracy of the batch."""
+        return {
+            key: float(value) for key, value in self.work.model.train_on_batch(images, labels, return_dict=True).items()
+        }
+
+    def read_ranges(self, images: np.ndarray) -> None:
+        """Ranges before the first step."""
+        self.work.read_ranges(images)
+
+    def predict(self, images: np.ndarray) -> None:
+        """Writes what the model makes of images."""
+        np.save(self.folder / "predicted.npy", self.work.model.predict(images, verbose=0), allow_pickle=False)
+
+    def strip(self) -> None:
+        """Writes the weights, by layer and place."""
+        found = _bridge.weights_of(self.work.stripped(), self.source)
+        arrays = {f"{layer}/{place}": value for layer, values in found.items() for place, value in enumerate(values)}
+        np.savez(self.folder / "weights.npz", **arrays)  # type: ignore[arg-type]  # read as savez's own option
+
+    def convert(self) -> None:
+        """Writes the int8 file."""
+        (self.folder / "int8.tflite").write_bytes(self.work.converted())
+
+
+def _read_array(header: dict[str, Any]) -> np.ndarray:
+    dtype, shape = np.dtype(header["dtype"]), header["shape"]
+    data = sys.stdin.buffer.read(dtype.itemsize * int(np.prod(shape)))
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def main(folder: Path) -> None:
+    """Works until the standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is not an answer
+    worker: Any = None
+    message: dict[str, Any] = {"call": "start"}
+    while True:
+        try:
+            arrays = [_read_array(header) for header in message.get("arrays", [])]
+            if worker is None:
+                worker, answer = Worker(folder), None
+            else:
+                answer = getattr(worker, message["call"])(*arrays, **message.get("options", {}))
+            reply = {"answer": answer}
+        except UsageError as mistake:
+            reply = {"mistake": str(mistake)}
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"error": first_line(error)}
+        print(json.dumps(reply), file=answers, flush=True)
+        line = sys.stdin.buffer.readline()
+        if not line or worker is None:
+            return
+        message = json.loads(line)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,271 @@
+"""Pruning, clustering and quantization-aware training by tensorflow-model-optimization, from any backend.
+
+That library takes tf_keras models alone, so it works in a process of its own on a copy of the network; batches go
+there, weights or an int8 file come back.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from export.modules import layer_modules
+from keras_resnets.errors import UsageError
+
+Keep = Literal["sparsity", "clusters", "sparsity and clusters"]
+Method = Literal["prune", "cluster", "quantize"]
+
+
+class TfmotModel:
+    """A model in training under tensorflow-model-optimization, in another process, which ends with this object.
+
+    `prune`, `cluster` and `quantize_aware(..., engine="tfmot")` return one.
+
+    Attributes:
+        source: The Keras 3 model it came from, which stays as it is.
+        method: "prune", "cluster" or "quantize".
+    """
+
+    def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
+        self.source = source
+        self.method = method
+        # Cleaned up by a finalizer, because a __del__ may run after Python has taken its modules down.
+        folder = tempfile.TemporaryDirectory()
+        self._folder = Path(folder.name)
+        source.save(self._folder / "model.keras")
+        wanted = {"method": method, "options": options, "seed": seed, "modules": layer_modules(source)}
+        (self._folder / "wanted.json").write_text(json.dumps(wanted))
+        environment = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "", "TF_USE_LEGACY_KERAS": "1"}
+        self._log = (self._folder / "log.txt").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "export._tfmot", folder.name],
+            env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self._end = weakref.finalize(self, _end, self._process, self._log, folder)
+        self._answer()
+
+    def compile(self, optimizer: keras.optimizers.Optimizer | str = "sgd", loss: Any = None) -> None:
+        """Sets the optimizer and the loss, Keras 3's own, and starts the optimizer anew.
+
+        Args:
+            optimizer: An optimizer that tf_keras has, too. Weight decay spares no weight there.
+            loss: A loss that tf_keras has, too; by default cross-entropy with integer classes.
+        """
+        chosen = keras.optimizers.get(optimizer)
+        loss = keras.losses.get(loss or "sparse_categorical_crossentropy")
+        if not isinstance(loss, keras.losses.Loss):
+            loss = (
+                keras.losses.SparseCategoricalCrossentropy()
+                if loss is keras.losses.sparse_categorical_crossentropy
+                else loss
+            )
+        self._call("compile", optimizer=_described(chosen), loss=_described(loss))
+
+    def fit(
+        self,
+        x: np.ndarray | keras.utils.PyDataset,
+        y: np.ndarray | None = None,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        on_step: Callable[[], object] = lambda: None,
+    ) -> dict[str, list[float]]:
+        """Trains for some epochs.
+
+        Args:
+            x: Images, shape (n, height, width, channels), or a PyDataset of batches (images, labels).
+            y: Classes, shape (n,), with images.
+            batch_size: Images a step, shuffled anew each epoch, with images.
+            epochs: Passes over the data.
+            on_step: Called after each step.
+
+        Returns:
+            Mean loss and accuracy over the batches of each epoch.
+        """
+        history: dict[str, list[float]] = {"loss": [], "accuracy": []}
+        for epoch in range(epochs):
+            steps = []
+            for images, labels in _batches(x, y, batch_size, epoch):
+                steps.append(self._call("train", images, labels))
+                on_step()
+            for key, values in history.items():
+                values.append(float(np.mean([step[key] for step in steps])))
+        if not np.isfinite(history["loss"][-1]):
+            raise UsageError(f"{self.source.name} diverged; lower the learning rate")
+        return history
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """What the model makes of images, shape (n, height, width, channels)."""
+        self._call("predict", images)
+        return np.load(self._folder / "predicted.npy", allow_pickle=False)
+
+    def read_ranges(self, images: np.ndarray) -> None:
+        """Sets the ranges of the activations by images, before the first step of quantization-aware training."""
+        self._call("read_ranges", images)
+
+    def strip(self) -> keras.Model:
+        """A Keras 3 model like the source with the weights that pruning or clustering has come to.
+
+        Raises:
+            UsageError: If the training is a quantization-aware one, whose result is a file.
+        """
+        if self.method == "quantize":
+            raise UsageError("a model trained for int8 has no other form: give it to to_tflite(mode='int8')")
+        self._call("strip")
+        stripped = keras.models.clone_model(self.source)
+        stripped.set_weights(self.source.get_weights())
+        with np.load(self._folder / "weights.npz", allow_pickle=False) as arrays:
+            for layer in stripped.layers:
+                found = [arrays[key] for key in _places(layer.name, arrays.files)]
+                if found:
+                    layer.set_weights(found)
+        return stripped
+
+    def convert(self) -> bytes:
+        """The int8 file of quantization-aware training, with int8 input and output.
+
+        Raises:
+            UsageError: If the training is not a quantization-aware one.
+        """
+        if self.method != "quantize":
+            raise UsageError(f"{self.source.name}: take strip() of a model that is {self.method}d, and export that")
+        self._call("convert")
+        return (self._folder / "int8.tflite").read_bytes()
+
+    def _call(self, call: str, *arrays: np.ndarray, **options: Any) -> Any:
+        described = [{"dtype": str(array.dtype), "shape": array.shape} for array in arrays]
+        message = {"call": call, "arrays": described, "options": options}
+        pipe = self._process.stdin
+        assert pipe is not None  # noqa: S101 - for mypy: it was asked for
+        try:
+            pipe.write(json.dumps(message).encode() + b"\n")
+            for array in arrays:
+                pipe.write(np.ascontiguousarray(array).data)
+            pipe.flush()
+        except BrokenPipeError:
+            pass  # the answer says why
+        return self._answer()
+
+    def _answer(self) -> Any:
+        pipe = self._process.stdout
+        assert pipe is not None  # noqa: S101 - for mypy: it was asked for
+        line = pipe.readline()
+        reply = json.loads(line) if line else {"error": "it ended without an answer"}
+        if "mistake" in reply:
+            raise UsageError(reply["mistake"])
+        if "error" in reply:
+            self._log.flush()
+            log = (self._folder / "log.txt").read_text()
+            raise RuntimeError(f"the process of tensorflow-model-optimization failed: {reply['error']}\n{log}")
+        return reply["answer"]
+
+
+def prune(
+    model: keras.Model, sparsity: float, *, steps: int, pattern: Sequence[int] | None = None, seed: int = 0
+) -> TfmotModel:
+    """Starts to prune a trained model: the smallest weights of convolutions and dense layers become zero.
+
+    Args:
+        model: A functional Keras 3 model. Depthwise convolutions, few and small, are spared.
+        sparsity: Share of zeros in each layer at the end, above 0 and below 1.
+        steps: Training steps over which the zeros grow to that share, fast first; train longer than that.
+        pattern: (2, 4) for two zeros in any four neighbours along the input channels, from the first step, instead of
+            zeros anywhere; the sparsity is 0.5 then.
+        seed: Seed of the other process.
+
+    Returns:
+        A model to `compile` and `fit`, then to `strip`.
+
+    Raises:
+        UsageError: If the sparsity is none, or a layer is unknown to tf_keras.
+
+    References: Zhu & Gupta 2017, arXiv:1710.01878.
+    """
+    if not 0 < sparsity < 1:
+        raise UsageError(f"sparsity must be above 0 and below 1, got {sparsity}")
+    if pattern is not None and (tuple(pattern) != (2, 4) or sparsity != 0.5):
+        raise UsageError(f"pattern {pattern} at sparsity {sparsity}: the known one is (2, 4) at 0.5")
+    return TfmotModel(model, "prune", {"sparsity": sparsity, "steps": steps, "pattern": pattern}, seed=seed)
+
+
+def cluster(model: keras.Model, clusters: int, *, keep: Literal["sparsity"] | None = None, seed: int = 0) -> TfmotModel:
+    """Starts to cluster a trained model: the weights of a layer share a few values.
+
+    Args:
+        model: A functional Keras 3 model. Depthwise convolutions and layers of fewer weights are spared.
+        clusters: Values a layer has, at least 2.
+        keep: "sparsity" for zeros that are to stay zeros.
+        seed: Seed of the other process.
+
+    Returns:
+        A model to `compile` and `fit`, then to `strip`.
+
+    Raises:
+        UsageError: If there are too few clusters, or a layer is unknown to tf_keras.
+
+    References: Han et al. 2016, arXiv:1510.00149, section 3.
+    """
+    if clusters < 2:
+        raise UsageError(f"clusters must be at least 2, got {clusters}")
+    return TfmotModel(model, "cluster", {"clusters": clusters, "keep": keep}, seed=seed)
+
+
+def quantize_by_tfmot(model: keras.Model, images: np.ndarray, keep: Keep | None = None) -> TfmotModel:
+    """Starts quantization-aware training, its ranges read off the images; see `export.quantize_aware`."""
+    started = TfmotModel(model, "quantize", {"keep": keep})
+    started.read_ranges(images)
+    return started
+
+
+def _end(process: "subprocess.Popen[bytes]", log: Any, folder: "tempfile.TemporaryDirectory[str]") -> None:
+    process.kill()
+    process.communicate()
+    log.close()
+    folder.cleanup()
+
+
+def _described(thing: Any) -> dict[str, Any]:
+    """Class and settings of an optimizer, a schedule or a loss as tf_keras reads them: without what Keras 3 added."""
+    added = ("loss_scale_factor", "gradient_accumulation_steps", "dtype")
+    config = thing.get_config()
+    if any(config.get(key) for key in added[:2]):
+        raise UsageError(f"{type(thing).__name__}: tf_keras has no loss scale and no gradient accumulation")
+    settings = {key: value for key, value in config.items() if key not in added}
+    schedule = getattr(thing, "_learning_rate", None)
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        settings["learning_rate"] = _described(schedule)
+    return {"class_name": type(thing).__name__, "config": settings}
+
+
+def _batches(
+    x: np.ndarray | keras.utils.PyDataset, y: np.ndarray | None, batch_size: int, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if isinstance(x, keras.utils.PyDataset):
+        for index in range(len(x)):
+            images, labels = x[index]
+            yield np.asarray(images), np.asarray(labels)
+        x.on_epoch_end()
+        return
+    if y is None or len(x) != len(y):
+        raise UsageError("fit takes images and one class an image, or a PyDataset")
+    order = np.random.default_rng(epoch).permutation(len(x))
+    for start in range(0, len(x), batch_size):
+        chosen = order[start : start + batch_size]
+        yield x[chosen], y[chosen]
+
+
+def _places(layer: str, keys: list[str]) -> list[str]:
+    """The keys of a layer's weights, in order."""
+    found = [key for key in keys if key.rpartition("/")[0] == layer]
+    return sorted(found, key=lambda key: int(key.rpartition("/")[2]))

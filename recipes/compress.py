@@ -1,0 +1,209 @@
+"""Making a trained model smaller, and saying what that cost: `keras-resnets compress`."""
+
+import gzip
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import rich.box
+from rich.table import Table
+
+from export import TfmotModel, cluster, load_model, measure, pick_calibration, prune, quantize_aware, to_tflite
+from export.bench import ROUNDS
+from export.convert import name_classes
+from export.environment import describe_environment
+from export.files import ensure_folder, replacing
+from export.flatbuffer import weigh
+from keras_resnets import UsageError
+from recipes.augment import CropsAndFlips
+from recipes.config import CompressConfig
+from recipes.data import Dataset, load
+from recipes.progress import FitProgress, bar
+from recipes.train import MOMENTUM, batch_size_for, jit_compile
+
+SCHEMA = 1
+LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 0.001}
+CALIBRATION = 200  # images
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One file and what it came to.
+
+    Attributes:
+        name: What was done to the model.
+        file: Name of the file.
+        bytes: Its size.
+        gzip_bytes: Its size when compressed by gzip, as app stores and downloads do.
+        weights: Number of weights of convolutions and dense layers.
+        nonzero: Those that are not zero.
+        most_values: Different values in the layer that has most of them.
+        accuracy: Share of the test images classified correctly.
+        agreement: Share of the test images on which the file names the class that the original model names.
+        p50_ms: Median latency of one image, milliseconds.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    gzip_bytes: int
+    weights: int
+    nonzero: int
+    most_values: int
+    accuracy: float
+    agreement: float
+    p50_ms: float
+
+
+def compress(path: Path, config: CompressConfig, out: Path | None = None) -> list[Compressed]:
+    """Compresses a trained model and measures its file beside the one that it would have been.
+
+    Args:
+        path: The `.keras` file.
+        config: What to do.
+        out: Folder of the results; None: beside the model, named after the methods.
+
+    Returns:
+        The original model's file and the compressed one's.
+
+    Raises:
+        UsageError: If the model or the data cannot be read or do not fit, or a setting is out of range.
+    """
+    config.check()
+    model = load_model(path)
+    config = completed(config, path)
+    out = ensure_folder(out or path.parent / "-".join(config.method))
+    data = load(config.data or "")
+    calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
+    named = name_classes(model, data.x_test)
+    given = to_tflite(model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration)
+    result: keras.Model | TfmotModel = model
+    histories = {}
+    for place, method in enumerate(config.method):
+        started = start(result, method, config, config.method[:place], data, calibration.images)
+        histories[method] = fine_tune(started, method, config, data)
+        result = started.strip() if isinstance(started, TfmotModel) and method != "qat" else started
+    name = "-".join((*config.method, config.then))
+    made = to_tflite(result, out / f"{name}.tflite", mode=config.then, calibration=calibration, min_agreement=0)
+    if isinstance(result, keras.Model):
+        with replacing(out / "model.keras") as part:
+            result.save(part)
+    with bar("measure", 2 + ROUNDS) as step:
+        measured = measure([given.path, made.path], data.x_test, data.y_test, on_step=step)
+    rows = []
+    for label, one in zip(
+        (f"original, {config.then}", ", ".join((*config.method, config.then))), measured, strict=True
+    ):
+        content = one.path.read_bytes()
+        rows.append(
+            Compressed(
+                name=label,
+                file=one.path.name,
+                bytes=one.bytes,
+                gzip_bytes=len(gzip.compress(content, mtime=0)),
+                weights=(found := weigh(content)).count,
+                nonzero=found.nonzero,
+                most_values=found.most_values,
+                accuracy=one.accuracy,
+                agreement=float(np.mean(one.predictions == named)),
+                p50_ms=one.p50_ms,
+            )
+        )
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": model.name,
+        "keras_accuracy": float(np.mean(named == data.y_test)),
+        "config": asdict(config),
+        "backend": keras.backend.backend(),
+        "environment": describe_environment(),
+        "history": histories,
+        "files": [asdict(row) for row in rows],
+    }
+    with replacing(out / "compress.json") as part:
+        part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    return rows
+
+
+def completed(config: CompressConfig, path: Path) -> CompressConfig:
+    """The configuration with what the config.json beside the model says where nothing was said.
+
+    Raises:
+        UsageError: If neither says what the model was trained on.
+    """
+    beside = path.with_name("config.json")
+    trained: dict[str, Any] = {}
+    if beside.is_file():
+        try:
+            trained = json.loads(beside.read_text())
+        except ValueError as error:
+            raise UsageError(f"{beside} is no JSON; give --data") from error
+    data = config.data or trained.get("data")
+    if not isinstance(data, str):
+        raise UsageError(f"no config.json beside {path} says what it was trained on; give --data")
+    augment = bool(trained.get("augment")) if config.augment is None else config.augment
+    return replace(config, data=data, augment=augment)
+
+
+def start(
+    model: keras.Model, method: str, config: CompressConfig, before: tuple[str, ...], data: Dataset, images: np.ndarray
+) -> keras.Model | TfmotModel:
+    """A model ready to be fine-tuned by one method, which keeps what the methods before it have reached."""
+    if method == "prune":
+        steps = config.epochs * -(-len(data.x_train) // batch_size_for(data))
+        pattern = (2, 4) if config.two_of_four else None
+        return prune(model, config.sparsity, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
+    kept = " and ".join({"prune": "sparsity", "cluster": "clusters"}[one] for one in before)
+    if method == "cluster":
+        return cluster(model, config.clusters, keep=kept or None, seed=config.seed)  # type: ignore[arg-type]
+    return quantize_aware(model, images, engine=config.engine, keep=kept or None)  # type: ignore[arg-type]
+
+
+def fine_tune(
+    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Dataset
+) -> dict[str, list[float]]:
+    """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
+    size = batch_size_for(data)
+    steps = config.epochs * -(-len(data.x_train) // size)
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or LEARNING_RATES[method], steps)
+    optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
+    images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": size}
+    if config.augment:
+        images = {"x": CropsAndFlips(data.x_train, data.y_train, size, config.seed)}
+    with bar(method, steps) as step:
+        if isinstance(model, TfmotModel):
+            model.compile(optimizer)
+            return model.fit(**images, epochs=config.epochs, on_step=step)
+        model.compile(
+            optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"], jit_compile=jit_compile()
+        )
+        keras.utils.set_random_seed(config.seed)
+        history = model.fit(
+            **images,
+            epochs=config.epochs,
+            shuffle=not config.augment,
+            verbose=0,
+            callbacks=[FitProgress(step, config.epochs)],
+        )
+    return {key: [float(value) for value in values] for key, values in history.history.items()}
+
+
+def table(rows: list[Compressed], title: str) -> Table:
+    """The files as a table for the terminal."""
+    drawn = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("file", "bytes", "gzip", "non-zero", "values", "accuracy", "agreement", "p50 ms"):
+        drawn.add_column(column, justify="left" if column == "file" else "right", no_wrap=column != "file")
+    for row in rows:
+        drawn.add_row(
+            row.name,
+            f"{row.bytes:,}",
+            f"{row.gzip_bytes:,}",
+            f"{row.nonzero / row.weights:.1%}",
+            f"{row.most_values}",
+            f"{row.accuracy:.2%}",
+            f"{row.agreement:.2%}",
+            f"{row.p50_ms:.3f}",
+        )
+    return drawn
