@@ -37,6 +37,7 @@ class TfmotModel:
     def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
         self.source = source
         self.method = method
+        self._compiled = False
         # Cleaned up by a finalizer, because a __del__ may run after Python has taken its modules down.
         folder = tempfile.TemporaryDirectory()
         self._folder = Path(folder.name)
@@ -55,7 +56,9 @@ class TfmotModel:
         self._end = weakref.finalize(self, _end, self._process, self._log, folder)
         self._answer()
 
-    def compile(self, optimizer: keras.optimizers.Optimizer | str = "sgd", loss: Any = None) -> None:
+    def compile(
+        self, optimizer: keras.optimizers.Optimizer | str = "sgd", loss: keras.losses.Loss | None = None
+    ) -> None:
         """Sets the optimizer and the loss, Keras 3's own, and starts the optimizer anew.
 
         Args:
@@ -63,14 +66,9 @@ class TfmotModel:
             loss: A loss that tf_keras has, too; by default cross-entropy with integer classes.
         """
         chosen = keras.optimizers.get(optimizer)
-        loss = keras.losses.get(loss or "sparse_categorical_crossentropy")
-        if not isinstance(loss, keras.losses.Loss):
-            loss = (
-                keras.losses.SparseCategoricalCrossentropy()
-                if loss is keras.losses.sparse_categorical_crossentropy
-                else loss
-            )
+        loss = keras.losses.SparseCategoricalCrossentropy() if loss is None else loss
         self._call("compile", optimizer=_described(chosen), loss=_described(loss))
+        self._compiled = True
 
     def fit(
         self,
@@ -93,6 +91,8 @@ class TfmotModel:
         Returns:
             Mean loss and accuracy over the batches of each epoch.
         """
+        if not self._compiled:
+            raise UsageError("compile the model before fit")
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
         for epoch in range(epochs):
             steps = []

@@ -51,7 +51,7 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
         model, name = load_model(path), path.parent.name
         own = completed(config, path)
         folder = ensure_folder(out / name)
-        paths = []
+        paths: list[Path] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
             outs = {mode: folder / f"{mode}.tflite" for mode in modes}

@@ -11,7 +11,17 @@ import numpy as np
 import rich.box
 from rich.table import Table
 
-from export import TfmotModel, cluster, load_model, measure, pick_calibration, prune, quantize_aware, to_tflite
+from export import (
+    Measurement,
+    TfmotModel,
+    cluster,
+    load_model,
+    measure,
+    pick_calibration,
+    prune,
+    quantize_aware,
+    to_tflite,
+)
 from export.bench import ROUNDS
 from export.convert import name_classes
 from export.environment import describe_environment
@@ -26,6 +36,7 @@ from recipes.train import MOMENTUM, batch_size_for, jit_compile
 
 SCHEMA = 1
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 0.001}
+OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 200  # images
 
 
@@ -93,25 +104,8 @@ def compress(path: Path, config: CompressConfig, out: Path | None = None) -> lis
             result.save(part)
     with bar("measure", 2 + ROUNDS) as step:
         measured = measure([given.path, made.path], data.x_test, data.y_test, on_step=step)
-    rows = []
-    for label, one in zip(
-        (f"original, {config.then}", ", ".join((*config.method, config.then))), measured, strict=True
-    ):
-        content = one.path.read_bytes()
-        rows.append(
-            Compressed(
-                name=label,
-                file=one.path.name,
-                bytes=one.bytes,
-                gzip_bytes=len(gzip.compress(content, mtime=0)),
-                weights=(found := weigh(content)).count,
-                nonzero=found.nonzero,
-                most_values=found.most_values,
-                accuracy=one.accuracy,
-                agreement=float(np.mean(one.predictions == named)),
-                p50_ms=one.p50_ms,
-            )
-        )
+    labels = (f"original, {config.then}", ", ".join((*config.method, config.then)))
+    rows = [_row(label, one, named) for label, one in zip(labels, measured, strict=True)]
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "model": model.name,
@@ -125,6 +119,23 @@ def compress(path: Path, config: CompressConfig, out: Path | None = None) -> lis
     with replacing(out / "compress.json") as part:
         part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     return rows
+
+
+def _row(name: str, measured: Measurement, named: np.ndarray) -> Compressed:
+    content = measured.path.read_bytes()
+    weights = weigh(content)
+    return Compressed(
+        name=name,
+        file=measured.path.name,
+        bytes=measured.bytes,
+        gzip_bytes=len(gzip.compress(content, mtime=0)),
+        weights=weights.count,
+        nonzero=weights.nonzero,
+        most_values=weights.most_values,
+        accuracy=measured.accuracy,
+        agreement=float(np.mean(measured.predictions == named)),
+        p50_ms=measured.p50_ms,
+    )
 
 
 def completed(config: CompressConfig, path: Path) -> CompressConfig:
@@ -167,7 +178,8 @@ def fine_tune(
     """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
     size = batch_size_for(data)
     steps = config.epochs * -(-len(data.x_train) // size)
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or LEARNING_RATES[method], steps)
+    usual = OF_CLUSTERS if method == "qat" and "cluster" in config.method else LEARNING_RATES[method]
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
     images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": size}
     if config.augment:

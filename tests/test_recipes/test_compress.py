@@ -1,0 +1,110 @@
+"""`keras-resnets compress` and `compare`, from a trained model's folder to the numbers."""
+
+import gzip
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import UsageError
+from recipes.compare import compare
+from recipes.compress import compress, table
+from recipes.config import CompressConfig
+from recipes.progress import console
+
+
+@pytest.fixture(scope="module")
+def path(trained, blobs_file, tmp_path_factory):
+    """A model as `train` leaves it."""
+    folder = tmp_path_factory.mktemp("runs") / "r8"
+    folder.mkdir()
+    trained.save(folder / "model.keras")
+    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": True}))
+    return folder / "model.keras"
+
+
+def test_pruning_and_qat_by_the_native_engine(path, data):
+    rows = compress(path, CompressConfig(method=("prune", "qat"), sparsity=0.5, epochs=4))
+    original, made = rows
+    out = path.parent / "prune-qat"
+    assert {file.name for file in out.iterdir()} == {
+        "compress.json",
+        "model.keras",
+        "original-int8.tflite",
+        "original-int8.tflite.json",
+        "prune-qat-int8.tflite",
+        "prune-qat-int8.tflite.json",
+    }
+    content = (out / made.file).read_bytes()
+    assert made.bytes == len(content)
+    assert made.gzip_bytes == len(gzip.compress(content, mtime=0)) < original.gzip_bytes
+    assert made.nonzero <= 0.51 * made.weights
+    assert original.nonzero > 0.9 * original.weights
+    assert made.accuracy > 0.8
+    assert made.p50_ms > 0
+    results = json.loads((out / "compress.json").read_text())
+    assert results["config"]["augment"] is True
+    assert [len(results["history"][method]["loss"]) for method in ("prune", "qat")] == [4, 4]
+    aware = keras.models.load_model(out / "model.keras")
+    assert np.mean(aware.predict(data.x_test, verbose=0).argmax(-1) == data.y_test) > 0.8
+    with console.capture() as shown:
+        console.print(table(rows, "title"))
+    assert "prune, qat, int8" in shown.get()
+
+
+def test_clusters(path, tmp_path):
+    _, made = compress(path, CompressConfig(method=("cluster",), clusters=4, epochs=1, then="float32"), tmp_path)
+    assert made.accuracy > 0.8
+    stored = keras.models.load_model(tmp_path / "model.keras")
+    for layer in stored.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            assert len(np.unique(layer.get_weights()[0])) <= 4
+
+
+def test_comparing_modes_and_engines(path, tmp_path):
+    rows = compare([path], ["float32", "int8"], ["native", "tfmot"], 1, tmp_path)
+    assert [row.mode for row in rows] == ["float32", "int8", "int8, QAT native", "int8, QAT tfmot"]
+    assert all(row.accuracy > 0.8 for row in rows)
+    assert [row.float_operations for row in rows[1:]] == [0, 0, 0]
+    results = json.loads((tmp_path / "compare.json").read_text())
+    assert [file["mode"] for file in results["files"]] == [row.mode for row in rows]
+    assert results["models"][0]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": ()}, "method must be given"),
+        ({"method": ("prune", "prune")}, "each method once"),
+        ({"method": ("qat", "prune")}, "qat comes last"),
+        ({"method": ("cluster", "prune")}, "prune comes before cluster"),
+        ({"method": ("cluster", "qat")}, "tfmot for qat to keep clusters"),
+        ({"method": ("qat",), "then": "float16"}, "int8 after qat"),
+        ({"sparsity": 1.0}, "sparsity"),
+        ({"sparsity": 0.6, "two_of_four": True}, "two_of_four"),
+        ({"clusters": 1}, "clusters"),
+        ({"epochs": 0}, "epochs"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_settings_out_of_range(options, message):
+    with pytest.raises(UsageError, match=message):
+        replace(CompressConfig(), **options).check()
+
+
+def test_unknown_data(path, trained, tmp_path):
+    trained.save(tmp_path / "alone.keras")
+    with pytest.raises(UsageError, match="give --data"):
+        compress(tmp_path / "alone.keras", CompressConfig())
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="no JSON"):
+        compress(tmp_path / "alone.keras", CompressConfig())
+    other = tmp_path / "other"
+    other.mkdir()
+    trained.save(other / "model.keras")
+    (other / "config.json").write_text(json.dumps({"data": "digits"}))
+    with pytest.raises(UsageError, match="same data"):
+        compare([path, other / "model.keras"], ["float32"], [], 1, tmp_path)
