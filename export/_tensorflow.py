@@ -18,6 +18,7 @@ import numpy as np
 
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe, operations
+from export.layers import PIXELS, takes_pixels
 from export.plan import Plan, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
@@ -25,7 +26,6 @@ from export.ranges import Clipping, Ranges, read_ranges
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
-PIXELS = (0.0, 255.0)
 Converted = tuple[Mode, Engine, bytes]
 
 
@@ -99,11 +99,6 @@ def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clip
             PIXELS  # one step a value: a uint8 file takes the pixels themselves
         )
     return ranges
-
-
-def takes_pixels(model: keras.Model) -> bool:
-    """Whether a model normalises its images itself, so that pixels from 0 to 255 go in."""
-    return any(isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling) for layer in model.layers)
 
 
 def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:

@@ -36,6 +36,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 
 from export import _bridge
 from export.flatbuffer import add_signature
+from export.layers import PIXELS, takes_pixels
 from export.qat import MOVES
 from export.rounding import NARROWEST
 from keras_resnets.errors import UsageError, first_line
@@ -103,6 +104,7 @@ class Rounded:
     """Quantization-aware training: Jacob et al. 2018, arXiv:1712.05877."""
 
     def __init__(self, model: keras.Model, keep: str | None) -> None:
+        self._pixels = takes_pixels(model)
         moving = {layer.name for layer in model.layers if isinstance(layer, MOVES)}
 
         def annotate(layer: Any) -> Any:
@@ -130,6 +132,8 @@ class Rounded:
         ends = np.array([[(tf.reduce_min(one), tf.reduce_max(one)) for one in batch] for batch in outputs]).mean(0)
         seen = {layer.name: pair for layer, pair in zip(layers, ends, strict=True)}
         image = self._plain.inputs[0].name
+        if self._pixels:
+            seen[image] = np.array(PIXELS)
         self.model(batches[0].astype(np.float32), training=True)  # sets the ranges of the weights
         for variable in self.model.variables:
             layer, _, name = variable.name.partition("/")

@@ -17,8 +17,8 @@ from export import _tensorflow
 from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
+from export.layers import layer_modules, takes_pixels
 from export.metadata import Metadata, add_metadata, check_metadata
-from export.modules import layer_modules
 from export.plan import Plan, check_plan
 from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
@@ -199,7 +199,7 @@ def _images_to_compare(
     if calibration is not None:
         return "calibration", calibration
     rng, shape = np.random.default_rng(0), (32, *model.input_shape[1:])
-    noise = rng.uniform(0, 255, shape) if _tensorflow.takes_pixels(model) else rng.normal(size=shape)
+    noise = rng.uniform(0, 255, shape) if takes_pixels(model) else rng.normal(size=shape)
     return "noise", noise.astype(np.float32)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers
 
 from export.flatbuffer import operations
+from export.layers import PIXELS, takes_pixels
 from export.plan import layers_of
 from export.ranges import Ranges
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
@@ -136,6 +137,7 @@ class _Rewriter:
 
     def __init__(self, model: keras.Model) -> None:
         self.rounded: list[tuple[RoundedActivation, Any]] = []  # each with the tensor that it rounds
+        self._pixels = takes_pixels(model)  # a step of the image's range is one of 256 levels then
         self._origins: dict[int, tuple[Any, RoundedActivation | None]] = {}  # what rounded a tensor, by its id
         by_name = {layer.name: layer for layer in model.layers}
         before = {layer.name: names for layer, names in walk(model)}
@@ -218,8 +220,8 @@ class _Rewriter:
         }
         return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
 
-    def _round(self, x: Any, name: str) -> Any:
-        rounding = RoundedActivation(name=f"{name}{SUFFIX}")
+    def _round(self, x: Any, name: str, *, fixed: bool = False) -> Any:
+        rounding = RoundedActivation(fixed, name=f"{name}{SUFFIX}")
         self.rounded.append((rounding, x))
         x = rounding(x)
         self._origins[id(x)] = x, rounding
@@ -230,7 +232,7 @@ class _Rewriter:
         if not isinstance(x._keras_history.operation, layers.InputLayer):
             return x
         if id(x) not in self._origins:
-            self._origins[id(x)] = self._round(x, IMAGE), None
+            self._origins[id(x)] = self._round(x, IMAGE, fixed=self._pixels), None
         return self._origins[id(x)][0]
 
     def _move(self, layer: keras.layers.Layer, inputs: Any, x: Any) -> Any:
@@ -304,7 +306,8 @@ def _set_ranges(rewritten: keras.Model, rounded: list[tuple[RoundedActivation, A
     seen = ends.predict(images, batch_size=BATCH, verbose=0)
     for (rounding, _), values in zip(rounded, seen, strict=True):
         rounding.rounds = True
-        rounding.set_weights([values[:, 0].min(), values[:, 1].max()])
+        least, largest = PIXELS if rounding.fixed else (values[:, 0].min(), values[:, 1].max())
+        rounding.set_weights([np.array(least), np.array(largest)])
 
 
 def is_quantize_aware(model: keras.Model) -> bool:

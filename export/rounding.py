@@ -68,12 +68,22 @@ class RoundedDense(layers.Dense):
 class RoundedActivation(layers.Layer):
     """Rounds what passes to the 256 steps of its range, which follows the batches in training.
 
+    Args:
+        fixed: Whether the range stays as it is.
+
     Attributes:
         least: Lower end of the range, at most 0.
         largest: Upper end, at least 0.
     """
 
     rounds = True  # off while the first ranges are read
+
+    def __init__(self, fixed: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fixed = fixed
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"fixed": self.fixed}
 
     def build(self, input_shape: Any) -> None:
         self.least = self.add_weight(shape=(), initializer="zeros", trainable=False, name="least")
@@ -82,7 +92,7 @@ class RoundedActivation(layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not self.rounds:
             return inputs
-        if training:
+        if training and not self.fixed:
             seen = keras.ops.stop_gradient(inputs)
             for end, now in ((self.least, keras.ops.min(seen)), (self.largest, keras.ops.max(seen))):
                 end.assign(MOMENTUM * end + (1 - MOMENTUM) * now)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from export.modules import layer_modules
+from export.layers import layer_modules
 from keras_resnets.errors import UsageError
 
 Keep = Literal["sparsity", "clusters", "sparsity and clusters"]

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
             paths.extend(one.path for one in exported)
         for engine in engines:
             aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
-            fine_tune(aware, "qat", own, data)
+            fine_tune(aware, "qat", replace(own, engine=engine), data)  # type: ignore[arg-type]
             paths.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
         named = name_classes(model, data.x_test)
         with bar(f"measure {name}", len(paths) + ROUNDS) as step:

@@ -35,7 +35,7 @@ from recipes.progress import FitProgress, bar
 from recipes.train import MOMENTUM, batch_size_for, jit_compile
 
 SCHEMA = 1
-LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 0.001}
+LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "native": 1e-4, "tfmot": 1e-3}  # the last two of qat
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 200  # images
 
@@ -178,7 +178,9 @@ def fine_tune(
     """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
     size = batch_size_for(data)
     steps = config.epochs * -(-len(data.x_train) // size)
-    usual = OF_CLUSTERS if method == "qat" and "cluster" in config.method else LEARNING_RATES[method]
+    usual = LEARNING_RATES[config.engine if method == "qat" else method]
+    if method == "qat" and "cluster" in config.method:
+        usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
     images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": size}
