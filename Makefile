@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench proof golden readme results clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results edge clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,24 @@ readme: $(VENV)/.installed-test ## Write the README's tables anew from the regis
 results: $(VENV)/.installed-test ## Run the quickstart with its defaults and publish the results in the README
 	$(BIN)/keras-resnets quickstart
 	cp runs/quickstart/results.json recipes/results/quickstart.json
+	$(MAKE) readme
+
+# Networks and epochs of `make edge`.
+EDGE := resnet8:10 resnet20:10 seresnet20:3 preactresnet20:3 mobilenetv2_x0_5_cifar:3 shufflenetv2_x0_5_cifar:3 \
+	mobilenetv3small_cifar:3 densenetbc40_12:3
+R20 := runs/edge/resnet20
+
+edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
+	@set -e; for entry in $(EDGE); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
+		--data cifar10 --augment --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
+	$(BIN)/keras-resnets compare $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
+		--out runs/edge/compare
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --out $(R20)/prune50
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 6 --learning-rate 0.05 --out $(R20)/prune75
+	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --out $(R20)/cluster16
+	cp runs/edge/compare/compare.json recipes/results/
+	for name in prune50 prune75 cluster16; do \
+		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
 clean: ## Remove the virtual environment, the caches and every run

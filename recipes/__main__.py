@@ -236,7 +236,7 @@ class Compare:
     models: Annotated[Positional[tuple[Path, ...]], arg(metavar="MODELS")]
     """The model.keras files of `keras-resnets train`, all trained on the same data."""
     out: Path = Path("runs/compare")
-    """Folder of compare.json and the files."""
+    """Folder of compare.json, to which models are added, and of the files."""
     modes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
     """Modes to export; see `keras-resnets export`."""
     engines: tuple[Literal["native", "tfmot"], ...] = ("native", "tfmot")

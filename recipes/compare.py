@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export import export_modes, load_model, measure, pick_calibration, quantize_aware, to_tflite
+from export import Calibration, export_modes, load_model, measure, pick_calibration, quantize_aware, to_tflite
 from export.bench import ROUNDS, Row, tabulate
 from export.convert import name_classes
 from export.environment import describe_environment
@@ -17,7 +17,7 @@ from export.files import ensure_folder, replacing
 from keras_resnets import UsageError
 from recipes.compress import CALIBRATION, completed, fine_tune
 from recipes.config import CompressConfig
-from recipes.data import load
+from recipes.data import Dataset, load
 from recipes.progress import bar
 
 SCHEMA = 1
@@ -31,58 +31,79 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
         modes: Modes to export.
         engines: Engines of quantization-aware training, "native", "tfmot".
         epochs: Passes over the training set for that.
-        out: Folder of `compare.json` and of the files.
+        out: Folder of `compare.json`, to which models are added one by one, and of the files.
 
     Returns:
-        A row a file.
+        A row for every file of every model in `compare.json`.
 
     Raises:
-        UsageError: If a model cannot be read, or its data are unknown.
+        UsageError: If a model cannot be read, its data are unknown, or others than those of the models there.
     """
     config = CompressConfig(method=("qat",), epochs=epochs)
     config.check()
-    sources = {completed(config, path).data for path in models}
+    configs = {path: completed(config, path) for path in models}
+    target = ensure_folder(out) / "compare.json"
+    results = _read(target)
+    sources = {one.data for one in configs.values()} | ({results["data"]} if results else set())
     if len(sources) != 1:
-        raise UsageError(f"models to compare are trained on the same data, not on {', '.join(map(str, sources))}")
+        raise UsageError(
+            f"models to compare are trained on the same data, here and in {target}, not on "
+            f"{', '.join(sorted(map(str, sources)))}; choose another --out or other models"
+        )
     data = load(sources.pop() or "")
     calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
-    rows, trained = [], []
-    for path in models:
-        model, name = load_model(path), path.parent.name
-        own = completed(config, path)
-        folder = ensure_folder(out / name)
-        paths: list[Path] = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
-            outs = {mode: folder / f"{mode}.tflite" for mode in modes}
-            exported = export_modes(model, outs, calibration=calibration, min_agreement=0.0)
-            paths.extend(one.path for one in exported)
-        for engine in engines:
-            aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
-            fine_tune(aware, "qat", replace(own, engine=engine), data)  # type: ignore[arg-type]
-            paths.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
-        named = name_classes(model, data.x_test)
-        with bar(f"measure {name}", len(paths) + ROUNDS) as step:
-            measured = measure(paths, data.x_test, data.y_test, on_step=step)
-        rows += tabulate(measured, [named] * len(measured))
-        training = path.with_name("config.json")
-        trained.append(
-            {"accuracy": float(np.mean(named == data.y_test)), "training": json.loads(training.read_text())}
-            if training.is_file()
-            else {}
-        )
-        _write(out, rows, trained, config, len(data.x_test))  # after each: a long run that is stopped keeps what it has
-    return rows
+    results = results or {"schema": SCHEMA, "data": data.name, "test_images": len(data.x_test), "models": {}}
+    for path, own in configs.items():
+        folder = ensure_folder(out / path.parent.name)
+        results["models"][folder.name] = _compare_one(path, folder, modes, engines, own, data, calibration)
+        with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
+            part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    return rows_of(results)
 
 
-def _write(out: Path, rows: list[Row], trained: list[dict[str, Any]], config: CompressConfig, images: int) -> None:
-    content = {
-        "schema": SCHEMA,
-        "environment": describe_environment(),
-        "test_images": images,
+def rows_of(results: dict[str, Any]) -> list[Row]:
+    """The files of `compare.json`, model by model."""
+    return [Row(**file) for model in results["models"].values() for file in model["files"]]
+
+
+def _read(target: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(target.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        results = None
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise UsageError(f"{target} was not written by this version; choose another --out")
+    return results
+
+
+def _compare_one(
+    path: Path,
+    folder: Path,
+    modes: Sequence[str],
+    engines: Sequence[str],
+    config: CompressConfig,
+    data: Dataset,
+    calibration: Calibration,
+) -> dict[str, Any]:
+    model = load_model(path)
+    named = name_classes(model, data.x_test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
+        outs = {mode: folder / f"{mode}.tflite" for mode in modes}
+        files = [one.path for one in export_modes(model, outs, calibration=calibration, min_agreement=0.0)]
+    for engine in engines:
+        aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
+        fine_tune(aware, "qat", replace(config, engine=engine), data)  # type: ignore[arg-type]
+        files.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
+    with bar(f"measure {folder.name}", len(files) + ROUNDS) as step:
+        measured = measure(files, data.x_test, data.y_test, on_step=step)
+    training = path.with_name("config.json")
+    return {
+        "accuracy": float(np.mean(named == data.y_test)),
+        "training": json.loads(training.read_text()) if training.is_file() else None,
         "fine_tuning": {"epochs": config.epochs, "seed": config.seed},
-        "models": trained,
-        "files": [asdict(row) for row in rows],
+        "environment": describe_environment(),
+        "files": [asdict(row) for row in tabulate(measured, [named] * len(measured))],
     }
-    with replacing(out / "compare.json") as part:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")

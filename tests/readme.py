@@ -1,4 +1,4 @@
-"""The generated parts of the README: `make readme` writes them, a test compares them.
+"""The generated parts of the README and of export/README: `make readme` writes them, a test compares them.
 
 A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->` and comes from the registry, the golden figures
 or a result file, never from a hand.
@@ -19,9 +19,13 @@ from export.bench import Row
 from export.quantize import MODES
 from export.report import draw_accuracy_latency, markdown_table
 from keras_resnets import Variant, families
+from recipes.compress import Compressed
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+EXPORT = ROOT / "export" / "README.md"
+COMPARE = ROOT / "recipes" / "results" / "compare.json"
+COMPRESSED = sorted((ROOT / "recipes" / "results").glob("compress-*.json"))
 QUICKSTART = ROOT / "recipes" / "results" / "quickstart.json"
 PLOT = QUICKSTART.with_suffix(".png")
 SLOWER = 0.95  # a speed-up below this is more than the noise of a run
@@ -125,19 +129,80 @@ def proof() -> str:
     )
 
 
-PARTS = {"models": models, "modes": modes, "quickstart": quickstart, "proof": proof, "cost": cost}
+def compare() -> str:
+    results = json.loads(COMPARE.read_text())
+    lines = ["| network | Keras | epochs | mode | bytes | accuracy | agreement | p50 ms |"]
+    lines.append("| :-- | --: | --: | :-- | --: | --: | --: | --: |")
+    for name, model in results["models"].items():
+        network = f"| {name} | {model['accuracy']:.2%} | {model['training']['epochs']}"
+        lines += [
+            f"{network} | {row.mode} | {row.bytes:,} | {row.accuracy:.2%} | {row.agreement:.2%} | {row.p50_ms:.3f} |"
+            for row in (Row(**file) for file in model["files"])
+        ]
+    last = list(results["models"].values())[-1]
+    environment = last["environment"]
+    note = (
+        f"`keras-resnets compare` after `keras-resnets train --data {results['data']} --augment --learning-rate 0.1`, "
+        f"seed {last['training']['seed']} (n = 1), few epochs: the networks are far from their best. All "
+        f"{results['test_images']:,} test images; QAT: quantization-aware training for "
+        f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "
+        f"{environment['ai-edge-litert']}, 1 thread, the files of a network in turns."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
 
 
-def render(text: str) -> str:
-    for name, make in PARTS.items():
+def compress() -> str:
+    lines = ["| network | Keras | file | epochs | bytes | gzip | non-zero | values | accuracy | agreement | p50 ms |"]
+    lines.append("| :-- | --: | :-- | --: | --: | --: | --: | --: | --: | --: | --: |")
+    seen = set()
+    for path in COMPRESSED:
+        results = json.loads(path.read_text())
+        for row in (Compressed(**one) for one in results["files"]):
+            label, is_original = label_of(results, row), row.name.startswith("original")
+            if is_original and results["model"] in seen:
+                continue
+            seen.add(results["model"])
+            lines.append(
+                f"| {results['model']} | {results['keras_accuracy']:.2%} | {label} | "
+                f"{'' if is_original else results['config']['epochs']} | {row.bytes:,} | {row.gzip_bytes:,} | "
+                f"{row.nonzero / row.weights:.1%} | {row.most_values} | {row.accuracy:.2%} | {row.agreement:.2%} | "
+                f"{row.p50_ms:.3f} |"
+            )
+    note = (
+        "`keras-resnets compress`, as `make edge` calls it. Epochs: of each method; values: in the layer with most "
+        "different ones, which the scales of int8 multiply; agreement: with the Keras model before."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+def label_of(results: dict, row: Compressed) -> str:
+    config = results["config"]
+    named = {
+        "prune": f"prune {config['sparsity']:.0%}",
+        "cluster": f"cluster {config['clusters']}",
+        "qat": f"QAT {config['engine']}",
+    }
+    words = [named[method] for method in config["method"]]
+    return row.name if row.name.startswith("original") else ", ".join([*words, config["then"]])
+
+
+PARTS = {
+    README: {"models": models, "quickstart": quickstart, "proof": proof, "cost": cost},
+    EXPORT: {"modes": modes, "compare": compare, "compress": compress},
+}
+
+
+def render(path: Path, text: str) -> str:
+    for name, make in PARTS[path].items():
         part = make()
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
-            sys.exit(f"{README} has no part {name}; add <!-- begin {name} --> and <!-- end {name} -->")
+            sys.exit(f"{path} has no part {name}; add <!-- begin {name} --> and <!-- end {name} -->")
         text = pattern.sub(lambda found, part=part: f"{found[1]}{part}{found[2]}", text)
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(render(README.read_text()))
+    for page in PARTS:
+        page.write_text(render(page, page.read_text()))
     draw_accuracy_latency(rows()).savefig(PLOT, dpi=110)

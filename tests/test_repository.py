@@ -10,10 +10,11 @@ import recipes.__main__ as command_line
 from keras_resnets import list_models
 
 
-def test_generated_parts_of_the_readme_are_fresh():
+def test_generated_parts_of_the_readmes_are_fresh():
     """If this fails, run `make readme`."""
-    text = readme.README.read_text()
-    assert readme.render(text) == text
+    for page in readme.PARTS:
+        text = page.read_text()
+        assert readme.render(page, text) == text
 
 
 def test_every_network_is_proven():
@@ -34,7 +35,7 @@ def test_pictures_of_the_readme_exist():
 
 
 def test_commands_of_the_readme_exist():
-    text = readme.README.read_text()
+    text = readme.README.read_text() + readme.EXPORT.read_text()
     commands = set(re.findall(r"keras-resnets ([a-z]+)", text))
     assert commands <= set(command_line.COMMANDS)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -69,8 +70,16 @@ def test_comparing_modes_and_engines(path, tmp_path):
     assert all(row.accuracy > 0.8 for row in rows)
     assert [row.float_operations for row in rows[1:]] == [0, 0, 0]
     results = json.loads((tmp_path / "compare.json").read_text())
-    assert [file["mode"] for file in results["files"]] == [row.mode for row in rows]
-    assert results["models"][0]["accuracy"] > 0.8
+    first = results["models"]["r8"]
+    assert [file["mode"] for file in first["files"]] == [row.mode for row in rows]
+    assert first["accuracy"] > 0.8
+    other = shutil.copytree(path.parent, tmp_path / "other", ignore=shutil.ignore_patterns("p*"))
+    more = compare([other / "model.keras"], ["float32"], [], 1, tmp_path)  # is added
+    assert more[:4] == rows
+    assert json.loads((tmp_path / "compare.json").read_text())["models"]["r8"] == first
+    (tmp_path / "compare.json").write_text("{}")
+    with pytest.raises(UsageError, match="not written by this version"):
+        compare([path], ["float32"], [], 1, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +116,4 @@ def test_unknown_data(path, trained, tmp_path):
     trained.save(other / "model.keras")
     (other / "config.json").write_text(json.dumps({"data": "digits"}))
     with pytest.raises(UsageError, match="same data"):
-        compare([path, other / "model.keras"], ["float32"], [], 1, tmp_path)
+        compare([path, other / "model.keras"], ["float32"], [], 1, tmp_path / "out")
