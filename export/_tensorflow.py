@@ -7,6 +7,7 @@ reads model.keras, images.npy and wanted.json there and writes MODE.ENGINE.tflit
 
 import importlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe, operations
 from export.layers import PIXELS, takes_pixels
-from export.plan import Plan, resolve
+from export.plan import Plan, layers_of, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
 from export.ranges import Clipping, Ranges, read_ranges
@@ -135,9 +136,19 @@ def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndar
             data = converter.convert()
     except Exception as error:  # the converter's own class is not public
         raise UsageError(
-            f"{model.name} cannot be converted to {mode.name} with built-in operations: {first_line(error)}"
+            f"{model.name} cannot be converted to {mode.name} with built-in operations: "
+            f"{_blame(str(error), function, model) or first_line(error)}"
         ) from error
     return add_signature(data)
+
+
+def _blame(message: str, function: Any, model: keras.Model) -> str:
+    """The layers that hold the operations that the converter's message names, and these operations."""
+    kinds = set(re.findall(r"'tf\.(\w+)' op", message))
+    names = {layer.name for layer in model.layers}
+    operations = [one for one in function.graph.get_operations() if one.type in kinds]
+    found = {layer: one.type for one in operations for layer in layers_of(one.name, names)}
+    return ", ".join(f"layer {layer} computes {kind}, which LiteRT lacks" for layer, kind in found.items())
 
 
 def main(folder: Path) -> None:

@@ -27,7 +27,7 @@ from export.recipe import describe_export, recipe_path, write_recipe
 from export.runtimes.litert import LiteRT
 from export.tfmot import TfmotModel
 from export.verify import Verification, verify
-from keras_resnets import UsageError
+from keras_resnets import UsageError, iter_layers
 from keras_resnets.errors import first_line
 from keras_resnets.layers import deep_graphs
 
@@ -262,6 +262,9 @@ def _check(
             f"{model.name} must be a functional model with one image input of known size, (height, width, channels), "
             f"and one output to become a .tflite file"
         )
+    code = [layer.name for layer in iter_layers(model) if isinstance(layer, keras.layers.Lambda)]
+    if code:
+        raise UsageError(f"{model.name}: {', '.join(code)} holds Python code (Lambda); write it as a layer of a module")
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
     for mode in modes:

@@ -44,7 +44,8 @@ class TfmotModel:
         source.save(self._folder / "model.keras")
         wanted = {"method": method, "options": options, "seed": seed, "modules": layer_modules(source)}
         (self._folder / "wanted.json").write_text(json.dumps(wanted))
-        environment = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "", "TF_USE_LEGACY_KERAS": "1"}
+        # It trains on a GPU, where TensorFlow has one, without taking all of its memory.
+        environment = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         self._log = (self._folder / "log.txt").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "export._tfmot", folder.name],

@@ -287,3 +287,22 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"cannot write into .*file/runs"):
         ensure_folder(blocker / "runs")
     assert Path(blocker).read_text() == ""
+
+
+def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monkeypatch):
+    (tmp_path / "spectral_module.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='user')\n"
+        "class Spectrum(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import spectral_module
+
+    inputs = keras.Input((4, 4, 1))
+    for layer in (spectral_module.Spectrum(name="spectrum"), keras.layers.Lambda(lambda x: 2 * x, name="spectrum")):
+        model = keras.Model(inputs, keras.layers.Flatten()(layer(inputs)))
+        with pytest.raises(UsageError, match="spectrum"):
+            to_tflite(model, tmp_path / "net.tflite")
+    assert not (tmp_path / "net.tflite").exists()
