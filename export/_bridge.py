@@ -38,14 +38,15 @@ TWINS = (
 )
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
-_own: dict[str, keras.layers.Layer] = {}  # the Keras 3 layers that Keras3 calls, by name
+_own: dict[str, keras.layers.Layer] = {}  # the Keras 3 layers that Keras3 calls, by name: of one model a process
 
 
 class Keras3(tf_keras.layers.Layer):
     """Runs the code of the Keras 3 layer of the same name, which keeps its weights as they are."""
 
-    def call(self, inputs: Any) -> Any:
-        return _own[self.name](inputs)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        own = _own[self.name]
+        return own(inputs, training=training) if "training" in inspect.signature(own.call).parameters else own(inputs)
 
 
 class Shift(tf_keras.layers.Layer):
@@ -102,6 +103,7 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
     Raises:
         UsageError: If a layer with weights to train is of a kind that tf_keras does not have.
     """
+    _own.clear()
     by_name = {layer.name: layer for layer in model.layers}
     foldable = _foldable(model)
     config = model.get_config()
@@ -113,8 +115,6 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
             inputs.append(tf_keras.Input(layer.batch_shape[1:], name=layer.name))
             tensors[layer.name, 0, 0] = inputs[-1]
             continue
-        if len(entry["inbound_nodes"]) > 1:
-            raise UsageError(f"{model.name} uses {layer.name} more than once; tensorflow-model-optimization cannot")
         (node,) = entry["inbound_nodes"]
         (arguments,) = _tensors(node["args"], tensors)
         function = _for_rounding(layer, foldable) if for_rounding else None
@@ -200,14 +200,16 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
         return lambda xs: _sum(xs, name)
     if isinstance(layer, keras.layers.Concatenate):
         return Joined(layer.axis, name=name)
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        return _separated(layer)
     if isinstance(layer, AFFINE):
         return lambda x: _normalized(layer, x, foldable)
-    if type(layer) in TWINS and layer.weights and _activation(layer) not in ("linear", "relu"):
+    separable = isinstance(layer, keras.layers.SeparableConv2D)
+    if separable or (type(layer) in TWINS and layer.weights and _activation(layer) not in ("linear", "relu")):
+        before = (lambda x: _separated(layer, x)) if separable else _copied(layer, activation="linear")
+        if _activation(layer) == "linear":
+            return before
         activation = keras.layers.Activation(layer.activation, name=f"{name}_activation")
         after = _for_rounding(activation, foldable) or _twin(activation)
-        return lambda x: after(_copied(layer, activation="linear")(x))
+        return lambda x: after(before(x))
     return None
 
 
@@ -231,19 +233,19 @@ def _normalized(layer: keras.layers.Layer, x: Any, foldable: set[str]) -> Any:
     return result
 
 
-def _separated(layer: keras.layers.SeparableConv2D) -> Callable[[Any], Any]:
+def _separated(layer: keras.layers.SeparableConv2D, x: Any) -> Any:
     depthwise, *rest = layer.get_weights()
     first = tf_keras.layers.DepthwiseConv2D(
-        layer.kernel_size, layer.strides, layer.padding, use_bias=False, name=f"{layer.name}_depthwise"
+        layer.kernel_size,
+        layer.strides,
+        layer.padding,
+        depth_multiplier=layer.depth_multiplier,
+        dilation_rate=layer.dilation_rate,
+        use_bias=False,
+        name=f"{layer.name}_depthwise",
     )
-    second = tf_keras.layers.Conv2D(
-        layer.filters, 1, use_bias=layer.use_bias, activation=_activation(layer), name=layer.name
-    )
-
-    def apply(x: Any) -> Any:
-        result = second(first(x))
-        first.set_weights([depthwise])
-        second.set_weights(rest)
-        return result
-
-    return apply
+    second = tf_keras.layers.Conv2D(layer.filters, 1, use_bias=layer.use_bias, name=layer.name)
+    result = second(first(x))
+    first.set_weights([depthwise])
+    second.set_weights(rest)
+    return result

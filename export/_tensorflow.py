@@ -95,7 +95,7 @@ def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clip
     if not mode.calibrated or images is None:
         return None
     ranges = read_ranges(floats, images, clipping if mode.activations == "int8" else "minmax")  # 16 bits lose nothing
-    if pixels:
+    if pixels and images.max() > 1:  # a model may also normalise images from 0 to 1
         ranges[operations(floats)[0].inputs[0].name] = (
             PIXELS  # one step a value: a uint8 file takes the pixels themselves
         )

@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=tensorflow python -m export._tfmot FOLDER
 
-reads wanted.json and model.keras in FOLDER, says {"ready": true}, and then answers each line of JSON on its standard
-input, some with an array behind it as raw bytes, with one line on its standard output. `export.tfmot` talks to it.
+reads wanted.json and model.keras in FOLDER, answers with one line of JSON on its standard output, and then so to each
+line of JSON on its standard input, some with arrays behind them as raw bytes. `export.tfmot` talks to it.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from export.rounding import NARROWEST
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
+KINDS = (tf_keras.layers.Conv2D, tf_keras.layers.Dense, tf_keras.layers.SeparableConv2D)  # pruned and clustered
 CALIBRATING = 32  # images a step
 BOUNDED = ("sigmoid", "softmax", "tanh")  # activations whose range LiteRT fixes
 SCHEMES = {
@@ -61,13 +63,11 @@ class Pruned:
         options: dict[str, Any] = {"pruning_schedule": schedule}
         if pattern:
             options = {"pruning_schedule": pruning.ConstantSparsity(0.5, 0), "sparsity_m_by_n": tuple(pattern)}
-        kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
 
         def wrap(layer: Any) -> Any:
-            wanted = isinstance(layer, kinds) and not isinstance(layer, tf_keras.layers.DepthwiseConv2D)
-            return pruning.prune_low_magnitude(layer, **options) if wanted else layer
+            return pruning.prune_low_magnitude(layer, **options) if isinstance(layer, KINDS) else layer
 
-        self.model = _cloned(_bridge.rebuild(model), wrap)
+        self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
         self._steps = pruning.UpdatePruningStep()
         self._steps.set_model(self.model)
         self._steps.on_train_begin()
@@ -87,13 +87,12 @@ class Clustered:
         cluster = tfmot.clustering.keras.cluster_weights
         if keep == "sparsity":
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
-        kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
 
         def wrap(layer: Any) -> Any:
-            wanted = isinstance(layer, kinds) and not isinstance(layer, tf_keras.layers.DepthwiseConv2D)
-            return cluster(layer, **options) if wanted and layer.kernel.shape.num_elements() > clusters else layer
+            large = isinstance(layer, KINDS) and max(weight.shape.num_elements() for weight in layer.weights) > clusters
+            return cluster(layer, **options) if large else layer
 
-        self.model = _cloned(_bridge.rebuild(model), wrap)
+        self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
 
     def stripped(self) -> tf_keras.Model:
         """The model with the shared values in its weights."""
@@ -104,7 +103,7 @@ class Rounded:
     """Quantization-aware training: Jacob et al. 2018, arXiv:1712.05877."""
 
     def __init__(self, model: keras.Model, keep: str | None) -> None:
-        self._pixels = takes_pixels(model)
+        self._normalises = takes_pixels(model)
         moving = {layer.name for layer in model.layers if isinstance(layer, MOVES)}
 
         def annotate(layer: Any) -> Any:
@@ -116,7 +115,7 @@ class Rounded:
         }
         with tfmot.quantization.keras.quantize_scope(_bridge.CUSTOM | objects):
             self._plain = _bridge.rebuild(model, for_rounding=True)
-            annotated = _cloned(self._plain, annotate)
+            annotated = tf_keras.models.clone_model(self._plain, clone_function=annotate)
             self.model = tfmot.quantization.keras.quantize_apply(annotated, SCHEMES[keep]())
 
     def read_ranges(self, images: np.ndarray) -> None:
@@ -127,14 +126,16 @@ class Rounded:
         """
         layers = [layer for layer in self._plain.layers if not isinstance(layer.output, list)]
         probe = tf_keras.Model(self._plain.inputs, [layer.output for layer in layers])
-        batches = [images[start : start + CALIBRATING] for start in range(0, len(images), CALIBRATING)]
-        outputs = [probe(batch.astype(np.float32)) for batch in batches]
-        ends = np.array([[(tf.reduce_min(one), tf.reduce_max(one)) for one in batch] for batch in outputs]).mean(0)
+        batches = [
+            images[start : start + CALIBRATING].astype(np.float32) for start in range(0, len(images), CALIBRATING)
+        ]
+        found = np.array([[(tf.reduce_min(one), tf.reduce_max(one)) for one in probe(batch)] for batch in batches])
+        ends = np.stack([found[..., 0].min(0), found[..., 1].max(0)], axis=-1)
         seen = {layer.name: pair for layer, pair in zip(layers, ends, strict=True)}
         image = self._plain.inputs[0].name
-        if self._pixels:
+        if self._normalises and images.max() > 1:
             seen[image] = np.array(PIXELS)
-        self.model(batches[0].astype(np.float32), training=True)  # sets the ranges of the weights
+        self.model(batches[0], training=True)  # sets the ranges of the weights
         for variable in self.model.variables:
             layer, _, name = variable.name.partition("/")
             if re.fullmatch("(output|post_activation|quantize_layer)_(min|max):0", name):
@@ -166,17 +167,15 @@ def _config(layer: Any, moving: set[str]) -> Any:
     return None
 
 
-def _cloned(model: tf_keras.Model, wrap: Any) -> tf_keras.Model:
-    """The model with its layers in wrappers, its weights kept."""
-    return tf_keras.models.clone_model(model, clone_function=wrap)
-
-
 def _optimizer(described: dict[str, Any]) -> Any:
     """By hand, because tf_keras's own way leads to its legacy optimizers."""
     config = dict(described["config"])
     if isinstance(config["learning_rate"], dict):
         config["learning_rate"] = tf_keras.optimizers.schedules.deserialize(config["learning_rate"])
-    return getattr(tf_keras.optimizers, described["class_name"])(**config)
+    kind = getattr(tf_keras.optimizers, described["class_name"], None)
+    if kind is None:
+        raise UsageError(f"tf_keras has no optimizer {described['class_name']}; use SGD or Adam")
+    return kind(**config)
 
 
 METHODS: dict[str, Any] = {"prune": Pruned, "cluster": Clustered, "quantize": Rounded}
@@ -190,9 +189,8 @@ class Worker:
         for module in wanted["modules"]:
             importlib.import_module(module)
         keras.utils.set_random_seed(wanted["seed"])
-        with deep_graphs():
-            self.source = keras.models.load_model(folder / "model.keras", compile=False)
-            self.work = METHODS[wanted["method"]](self.source, **wanted["options"])
+        self.source = keras.models.load_model(folder / "model.keras", compile=False)
+        self.work = METHODS[wanted["method"]](self.source, **wanted["options"])
         self.folder = folder
 
     def compile(self, optimizer: dict[str, Any], loss: dict[str, Any]) -> None:
@@ -238,26 +236,26 @@ def main(folder: Path) -> None:
     """Works until the standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
-    worker: Any = None
-    message: dict[str, Any] = {"call": "start"}
-    while True:
-        try:
-            arrays = [_read_array(header) for header in message.get("arrays", [])]
-            if worker is None:
-                worker, answer = Worker(folder), None
-            else:
-                answer = getattr(worker, message["call"])(*arrays, **message.get("options", {}))
-            reply = {"answer": answer}
-        except UsageError as mistake:
-            reply = {"mistake": str(mistake)}
-        except Exception as error:
-            traceback.print_exc()
-            reply = {"error": first_line(error)}
-        print(json.dumps(reply), file=answers, flush=True)
-        line = sys.stdin.buffer.readline()
-        if not line or worker is None:
-            return
+    worker, reply = _tried(lambda: Worker(folder))
+    print(json.dumps(reply | {"answer": None}), file=answers, flush=True)
+    while worker is not None and (line := sys.stdin.buffer.readline()):
         message = json.loads(line)
+        arrays = [_read_array(header) for header in message["arrays"]]
+        call = getattr(worker, message["call"])
+        answer, reply = _tried(lambda: call(*arrays, **message["options"]))  # noqa: B023 - called at once
+        print(json.dumps(reply | {"answer": answer}), file=answers, flush=True)
+
+
+def _tried(work: Callable[[], Any]) -> tuple[Any, dict[str, str]]:
+    """What comes of some work, or nothing and why."""
+    try:
+        with deep_graphs():
+            return work(), {}
+    except UsageError as mistake:
+        return None, {"mistake": str(mistake)}
+    except Exception as error:  # another library's, of any kind: the parent raises it
+        traceback.print_exc()
+        return None, {"error": first_line(error)}
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ def export_modes(
     for mode in modes:
         check_io(mode, io)
     trained = load_model(model) if isinstance(model, str | Path) else model
+    if isinstance(trained, TfmotModel) and trained.method != "quantize":
+        raise UsageError("pruning and clustering end with strip(): export the model that it returns")
     network: keras.Model = trained.source if isinstance(trained, TfmotModel) else trained
     aware = "tfmot" if trained is not network else "native" if is_quantize_aware(network) else None
     if isinstance(calibration, np.ndarray):
@@ -167,7 +169,10 @@ def export_modes(
             used = calibration if mode.calibrated and not aware else None
             clipped = used and clipping
             how = {"mode": asdict(mode), "engine": engine, "aware": aware, "clipping": clipped, "plan": plan, "io": io}
-            write_recipe(recipe_part, describe_export(network, how, used, verification))
+            recipe = describe_export(network, how, used, verification)
+            if aware == "tfmot":  # whose weights are in the file alone
+                recipe["fingerprint"] = None
+            write_recipe(recipe_part, recipe)
             size = part.stat().st_size
         if not mode.has_fast_kernels:
             _warn_of_time(out, mode, floats, images[0])

@@ -28,7 +28,6 @@ _STORED = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.INT8: np.int8,
-    schema.TensorType.INT4: np.int8,
 }
 _SELECT_TF = "CUSTOM Flex"  # what the names of TensorFlow's own kernels begin with
 
@@ -148,23 +147,26 @@ class Weights:
 
 
 def weigh(data: bytes) -> Weights:
-    """Counts the weights of a file, as it stores them: int4 ones as pairs in bytes."""
+    """Counts the weights of a file as it stores them."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
-    kernels = {
-        int(operator.inputs[1])
-        for operator in graph.operators
-        if _kind(model.operatorCodes[operator.opcodeIndex]) in _WEIGHTED
-    }
-    arrays = []
-    for tensor in (graph.tensors[index] for index in kernels):
-        stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-        arrays.append(stored.view(_STORED[tensor.type]))
+    kinds = [_kind(model.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
+    steps = list(zip(kinds, graph.operators, strict=True))
+    unpacked = {int(one.outputs[0]): int(one.inputs[0]) for kind, one in steps if kind == "DEQUANTIZE"}
+    kernels = {int(one.inputs[1]) for kind, one in steps if kind in _WEIGHTED}
+    arrays = [_stored(model, graph.tensors[unpacked.get(kernel, kernel)]) for kernel in kernels]
     return Weights(
         count=sum(array.size for array in arrays),
         nonzero=sum(int(np.count_nonzero(array)) for array in arrays),
         most_values=max((len(np.unique(array)) for array in arrays), default=0),
     )
+
+
+def _stored(model: Any, tensor: Any) -> np.ndarray:
+    stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    if tensor.type == schema.TensorType.INT4:  # two in a byte, the first in its lower half
+        return np.stack([stored & 15, stored >> 4], axis=-1).ravel()[: int(np.prod(tensor.shape))]
+    return stored.view(_STORED[tensor.type])
 
 
 def _kind(code: Any) -> str:

@@ -74,7 +74,13 @@ KEEPS_RANGE = (  # the operations that MOVES become
 
 
 @overload
-def quantize_aware(model: keras.Model, images: np.ndarray) -> keras.Model: ...
+def quantize_aware(
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    engine: Literal["native"] = "native",
+    keep: Literal["sparsity"] | None = None,
+) -> keras.Model: ...
 @overload
 def quantize_aware(
     model: keras.Model, images: np.ndarray, *, engine: Literal["tfmot"], keep: Keep | None = None
@@ -97,14 +103,15 @@ def quantize_aware(
         images: Training images, shape (n, height, width, channels), a few hundred.
         engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
             tensorflow-model-optimization on TensorFlow in another process.
-        keep: What pruning or clustering gave the weights and training is to leave them. Zeros, "sparsity", stay with
-            either engine; "clusters" and "sparsity and clusters" only with tfmot.
+        keep: What pruning or clustering gave the weights and training is to leave them: "sparsity", which the native
+            engine always keeps, and with tfmot "clusters" and "sparsity and clusters".
 
     Returns:
         A functional Keras 3 model without BatchNorms, not compiled, or a `TfmotModel`.
 
     Raises:
-        UsageError: If a layer is of a kind that is not known here, or the images do not fit.
+        UsageError: If a layer is of a kind that is not known here, the images do not fit, or the engine cannot keep
+            what it is to keep.
     """
     _check_layers(model, images)
     if engine == "tfmot":
@@ -113,7 +120,7 @@ def quantize_aware(
         raise UsageError(f"engine {engine!r}: there are native and tfmot")
     if keep not in (None, "sparsity"):
         raise UsageError(f"the native engine cannot keep {keep}; use engine='tfmot'")
-    rewriter = _Rewriter(model)
+    rewriter = _Rewriter(model, pixels=takes_pixels(model) and images.max() > 1)
     rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
     _set_ranges(rewritten, rewriter.rounded, images)
     return rewritten
@@ -135,9 +142,9 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
 class _Rewriter:
     """Calls, for each layer of a model, the layers that stand for it under rounding."""
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, *, pixels: bool) -> None:
         self.rounded: list[tuple[RoundedActivation, Any]] = []  # each with the tensor that it rounds
-        self._pixels = takes_pixels(model)  # a step of the image's range is one of 256 levels then
+        self._pixels = pixels  # a step of the image's range is one of 256 levels then
         self._origins: dict[int, tuple[Any, RoundedActivation | None]] = {}  # what rounded a tensor, by its id
         by_name = {layer.name: layer for layer in model.layers}
         before = {layer.name: names for layer, names in walk(model)}
@@ -221,7 +228,7 @@ class _Rewriter:
         return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
 
     def _round(self, x: Any, name: str, *, fixed: bool = False) -> Any:
-        rounding = RoundedActivation(fixed, name=f"{name}{SUFFIX}")
+        rounding = RoundedActivation(fixed=fixed, name=f"{name}{SUFFIX}")
         self.rounded.append((rounding, x))
         x = rounding(x)
         self._origins[id(x)] = x, rounding

@@ -78,7 +78,7 @@ class RoundedActivation(layers.Layer):
 
     rounds = True  # off while the first ranges are read
 
-    def __init__(self, fixed: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, fixed: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.fixed = fixed
 

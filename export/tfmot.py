@@ -4,6 +4,7 @@ That library takes tf_keras models alone, so it works in a process of its own on
 there, weights or an int8 file come back.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,16 +13,18 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 
 from export.layers import layer_modules
 from keras_resnets.errors import UsageError
+from keras_resnets.layers import deep_graphs
 
 Keep = Literal["sparsity", "clusters", "sparsity and clusters"]
 Method = Literal["prune", "cluster", "quantize"]
+LOG_TAIL = 4000  # characters of the other process's log that an error shows
 
 
 class TfmotModel:
@@ -29,21 +32,32 @@ class TfmotModel:
 
     `prune`, `cluster` and `quantize_aware(..., engine="tfmot")` return one.
 
+    Args:
+        source: A functional Keras 3 model.
+        method: What is done to it.
+        options: Arguments of the method in the other process.
+        seed: Seed of the other process and of the order of images.
+
     Attributes:
         source: The Keras 3 model it came from, which stays as it is.
         method: "prune", "cluster" or "quantize".
+
+    Raises:
+        UsageError: If the model is not one that tf_keras can hold.
     """
 
     def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
+        _check_model(source)
+        wanted = json.dumps({"method": method, "options": options, "seed": seed, "modules": layer_modules(source)})
         self.source = source
         self.method = method
+        self._random = np.random.default_rng(seed)
         self._compiled = False
         # Cleaned up by a finalizer, because a __del__ may run after Python has taken its modules down.
         folder = tempfile.TemporaryDirectory()
         self._folder = Path(folder.name)
         source.save(self._folder / "model.keras")
-        wanted = {"method": method, "options": options, "seed": seed, "modules": layer_modules(source)}
-        (self._folder / "wanted.json").write_text(json.dumps(wanted))
+        (self._folder / "wanted.json").write_text(wanted)
         # It trains on a GPU, where TensorFlow has one, without taking all of its memory.
         environment = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         self._log = (self._folder / "log.txt").open("w")
@@ -55,7 +69,11 @@ class TfmotModel:
             stderr=self._log,
         )
         self._end = weakref.finalize(self, _end, self._process, self._log, folder)
-        self._answer()
+        try:
+            self._answer()
+        except BaseException:
+            self._end()
+            raise
 
     def compile(
         self, optimizer: keras.optimizers.Optimizer | str = "sgd", loss: keras.losses.Loss | None = None
@@ -65,10 +83,14 @@ class TfmotModel:
         Args:
             optimizer: An optimizer that tf_keras has, too. Weight decay spares no weight there.
             loss: A loss that tf_keras has, too; by default cross-entropy with integer classes.
+
+        Raises:
+            UsageError: If tf_keras has no such optimizer, or the settings ask for what it cannot do.
         """
-        chosen = keras.optimizers.get(optimizer)
         loss = keras.losses.SparseCategoricalCrossentropy() if loss is None else loss
-        self._call("compile", optimizer=_described(chosen), loss=_described(loss))
+        if not isinstance(loss, keras.losses.Loss):
+            raise UsageError(f"loss {loss!r}: give an object such as keras.losses.SparseCategoricalCrossentropy()")
+        self._call("compile", optimizer=_described(keras.optimizers.get(optimizer)), loss=_described(loss))
         self._compiled = True
 
     def fit(
@@ -91,19 +113,22 @@ class TfmotModel:
 
         Returns:
             Mean loss and accuracy over the batches of each epoch.
+
+        Raises:
+            UsageError: If the model is not compiled, images and labels do not fit each other, or it diverges.
         """
         if not self._compiled:
             raise UsageError("compile the model before fit")
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
-        for epoch in range(epochs):
+        for _ in range(epochs):
             steps = []
-            for images, labels in _batches(x, y, batch_size, epoch):
+            for images, labels in _batches(x, y, batch_size, self._random):
                 steps.append(self._call("train", images, labels))
                 on_step()
             for key, values in history.items():
                 values.append(float(np.mean([step[key] for step in steps])))
-        if not np.isfinite(history["loss"][-1]):
-            raise UsageError(f"{self.source.name} diverged; lower the learning rate")
+            if not np.isfinite(history["loss"][-1]):
+                raise UsageError(f"{self.source.name} diverged; lower the learning rate")
         return history
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -124,39 +149,39 @@ class TfmotModel:
         if self.method == "quantize":
             raise UsageError("a model trained for int8 has no other form: give it to to_tflite(mode='int8')")
         self._call("strip")
-        stripped = keras.models.clone_model(self.source)
+        with deep_graphs():
+            stripped = keras.models.clone_model(self.source)
         stripped.set_weights(self.source.get_weights())
         with np.load(self._folder / "weights.npz", allow_pickle=False) as arrays:
             for layer in stripped.layers:
-                found = [arrays[key] for key in _places(layer.name, arrays.files)]
-                if found:
-                    layer.set_weights(found)
+                keys = [f"{layer.name}/{place}" for place in range(len(layer.weights))]
+                if keys and keys[0] in arrays:
+                    layer.set_weights([arrays[key] for key in keys])
         return stripped
 
     def convert(self) -> bytes:
-        """The int8 file of quantization-aware training, with int8 input and output.
-
-        Raises:
-            UsageError: If the training is not a quantization-aware one.
-        """
-        if self.method != "quantize":
-            raise UsageError(f"{self.source.name}: take strip() of a model that is {self.method}d, and export that")
+        """The int8 file of quantization-aware training, with int8 input and output."""
         self._call("convert")
         return (self._folder / "int8.tflite").read_bytes()
 
     def _call(self, call: str, *arrays: np.ndarray, **options: Any) -> Any:
+        if not self._end.alive:
+            raise UsageError("the training process has ended; start anew")
         described = [{"dtype": str(array.dtype), "shape": array.shape} for array in arrays]
         message = {"call": call, "arrays": described, "options": options}
+        content = json.dumps(message).encode() + b"\n" + b"".join(array.tobytes() for array in arrays)
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101 - for mypy: it was asked for
         try:
-            pipe.write(json.dumps(message).encode() + b"\n")
-            for array in arrays:
-                pipe.write(np.ascontiguousarray(array).data)
-            pipe.flush()
-        except BrokenPipeError:
-            pass  # the answer says why
-        return self._answer()
+            with contextlib.suppress(BrokenPipeError):  # that there is no answer says more
+                pipe.write(content)
+                pipe.flush()
+            return self._answer()
+        except UsageError:
+            raise
+        except BaseException:  # broken off: what comes next would be the answer to this
+            self._end()
+            raise
 
     def _answer(self) -> Any:
         pipe = self._process.stdout
@@ -167,9 +192,22 @@ class TfmotModel:
             raise UsageError(reply["mistake"])
         if "error" in reply:
             self._log.flush()
-            log = (self._folder / "log.txt").read_text()
+            log = (self._folder / "log.txt").read_text()[-LOG_TAIL:]
             raise RuntimeError(f"the process of tensorflow-model-optimization failed: {reply['error']}\n{log}")
         return reply["answer"]
+
+
+def _check_model(model: keras.Model) -> None:
+    if not getattr(model, "inputs", None) or isinstance(model, keras.Sequential) or len(model.inputs) != 1:
+        raise UsageError(f"{model.name}: tensorflow-model-optimization takes a functional model with one input")
+    if keras.config.image_data_format() != "channels_last":
+        raise UsageError("tensorflow-model-optimization wants channels last; set image_data_format to channels_last")
+    names = {layer.name for layer in model.layers}
+    for entry in model.get_config()["layers"]:
+        if entry["name"] not in names:
+            raise UsageError(f"{model.name}: {entry['name']} is an operation, not a layer; write it as a layer")
+        if len(entry["inbound_nodes"]) > 1:
+            raise UsageError(f"{model.name} uses {entry['name']} more than once; tensorflow-model-optimization cannot")
 
 
 def prune(
@@ -182,7 +220,7 @@ def prune(
         sparsity: Share of zeros in each layer at the end, above 0 and below 1.
         steps: Training steps over which the zeros grow to that share, fast first; train longer than that.
         pattern: (2, 4) for two zeros in any four neighbours along the input channels, from the first step, instead of
-            zeros anywhere; the sparsity is 0.5 then.
+            zeros anywhere; the sparsity is 0.5 then, and steps is not used.
         seed: Seed of the other process.
 
     Returns:
@@ -193,6 +231,8 @@ def prune(
 
     References: Zhu & Gupta 2017, arXiv:1710.01878.
     """
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}")
     if not 0 < sparsity < 1:
         raise UsageError(f"sparsity must be above 0 and below 1, got {sparsity}")
     if pattern is not None and (tuple(pattern) != (2, 4) or sparsity != 0.5):
@@ -217,14 +257,18 @@ def cluster(model: keras.Model, clusters: int, *, keep: Literal["sparsity"] | No
 
     References: Han et al. 2016, arXiv:1510.00149, section 3.
     """
+    if keep not in (None, "sparsity"):
+        raise UsageError(f"keep {keep!r}: clustering keeps 'sparsity' or nothing")
     if clusters < 2:
         raise UsageError(f"clusters must be at least 2, got {clusters}")
     return TfmotModel(model, "cluster", {"clusters": clusters, "keep": keep}, seed=seed)
 
 
-def quantize_by_tfmot(model: keras.Model, images: np.ndarray, keep: Keep | None = None) -> TfmotModel:
+def quantize_by_tfmot(model: keras.Model, images: np.ndarray, keep: Keep | None = None, *, seed: int = 0) -> TfmotModel:
     """Starts quantization-aware training, its ranges read off the images; see `export.quantize_aware`."""
-    started = TfmotModel(model, "quantize", {"keep": keep})
+    if keep not in (None, *get_args(Keep)):
+        raise UsageError(f"keep {keep!r}: there are {', '.join(get_args(Keep))}")
+    started = TfmotModel(model, "quantize", {"keep": keep}, seed=seed)
     started.read_ranges(images)
     return started
 
@@ -250,23 +294,17 @@ def _described(thing: Any) -> dict[str, Any]:
 
 
 def _batches(
-    x: np.ndarray | keras.utils.PyDataset, y: np.ndarray | None, batch_size: int, epoch: int
+    x: np.ndarray | keras.utils.PyDataset, y: np.ndarray | None, batch_size: int, random: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if isinstance(x, keras.utils.PyDataset):
         for index in range(len(x)):
-            images, labels = x[index]
-            yield np.asarray(images), np.asarray(labels)
+            images, labels, *_ = (np.asarray(keras.ops.convert_to_numpy(one)) for one in x[index])
+            yield images, labels
         x.on_epoch_end()
         return
     if y is None or len(x) != len(y):
         raise UsageError("fit takes images and one class an image, or a PyDataset")
-    order = np.random.default_rng(epoch).permutation(len(x))
+    order = random.permutation(len(x))
     for start in range(0, len(x), batch_size):
         chosen = order[start : start + batch_size]
         yield x[chosen], y[chosen]
-
-
-def _places(layer: str, keys: list[str]) -> list[str]:
-    """The keys of a layer's weights, in order."""
-    found = [key for key in keys if key.rpartition("/")[0] == layer]
-    return sorted(found, key=lambda key: int(key.rpartition("/")[2]))

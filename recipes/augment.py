@@ -27,7 +27,7 @@ class CropsAndFlips(keras.utils.PyDataset):
         # A view: (image, row of the crop, column of the crop, channel, height, width)
         self._crops = np.lib.stride_tricks.sliding_window_view(np.pad(images, border), (height, width), axis=(1, 2))
         self._labels, self._batch_size = labels, batch_size
-        self._random = np.random.default_rng(seed)
+        self._seed, self._epoch = seed, 0
         self._draw()
 
     def __len__(self) -> int:
@@ -41,11 +41,12 @@ class CropsAndFlips(keras.utils.PyDataset):
         return np.moveaxis(images, 1, -1), self._labels[chosen]
 
     def on_epoch_end(self) -> None:
-        """Draws the next epoch's order, crops and mirrorings."""
+        """Draws the next epoch's order, crops and mirrorings; `fit` does so before the first, too."""
+        self._epoch += 1
         self._draw()
 
     def _draw(self) -> None:
-        count = len(self._labels)
-        self._order = self._random.permutation(count)
-        self._rows, self._columns = self._random.integers(0, 2 * PADDING + 1, (2, count))
-        self._mirrored = self._random.random(count) < 0.5
+        random, count = np.random.default_rng((self._seed, self._epoch)), len(self._labels)
+        self._order = random.permutation(count)
+        self._rows, self._columns = random.integers(0, 2 * PADDING + 1, (2, count))
+        self._mirrored = random.random(count) < 0.5

@@ -41,6 +41,9 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
     """
     config = CompressConfig(method=("qat",), epochs=epochs)
     config.check()
+    names = [path.resolve().parent.name for path in models]
+    if not names or len(set(names)) < len(names):
+        raise UsageError("name at least one model, and each in a folder of another name, by which the results are told")
     configs = {path: completed(config, path) for path in models}
     target = ensure_folder(out) / "compare.json"
     results = _read(target)
@@ -54,7 +57,7 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
     calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
     results = results or {"schema": SCHEMA, "data": data.name, "test_images": len(data.x_test), "models": {}}
     for path, own in configs.items():
-        folder = ensure_folder(out / path.parent.name)
+        folder = ensure_folder(out / path.resolve().parent.name)
         results["models"][folder.name] = _compare_one(path, folder, modes, engines, own, data, calibration)
         with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
             part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -97,12 +100,12 @@ def _compare_one(
         aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
         fine_tune(aware, "qat", replace(config, engine=engine), data)  # type: ignore[arg-type]
         files.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
+        del aware  # and its process
     with bar(f"measure {folder.name}", len(files) + ROUNDS) as step:
         measured = measure(files, data.x_test, data.y_test, on_step=step)
-    training = path.with_name("config.json")
     return {
         "accuracy": float(np.mean(named == data.y_test)),
-        "training": json.loads(training.read_text()) if training.is_file() else None,
+        "training": json.loads(path.with_name("config.json").read_text()),
         "fine_tuning": {"epochs": config.epochs, "seed": config.seed},
         "environment": describe_environment(),
         "files": [asdict(row) for row in tabulate(measured, [named] * len(measured))],

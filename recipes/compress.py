@@ -90,7 +90,9 @@ def compress(path: Path, config: CompressConfig, out: Path | None = None) -> lis
     data = load(config.data or "")
     calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
     named = name_classes(model, data.x_test)
-    given = to_tflite(model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration)
+    given = to_tflite(
+        model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration, min_agreement=0
+    )
     result: keras.Model | TfmotModel = model
     histories = {}
     for place, method in enumerate(config.method):
@@ -102,6 +104,7 @@ def compress(path: Path, config: CompressConfig, out: Path | None = None) -> lis
     if isinstance(result, keras.Model):
         with replacing(out / "model.keras") as part:
             result.save(part)
+    del started, result  # and their processes
     with bar("measure", 2 + ROUNDS) as step:
         measured = measure([given.path, made.path], data.x_test, data.y_test, on_step=step)
     labels = (f"original, {config.then}", ", ".join((*config.method, config.then)))

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
 import pytest
-from tiny import TINY
+from ai_edge_litert import schema_py_generated as schema
+from tiny import TINY, build_tiny
 
 from export import TfmotModel, cluster, prune, quantize_aware, to_tflite
 from export.flatbuffer import weigh
@@ -39,6 +41,16 @@ def kernels(model):
         for layer in model.layers
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
     }
+
+
+def by_output(content):
+    """The stored weights of each convolution of a file, a row an output."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.CONV_2D:
+            tensor = graph.tensors[operator.inputs[1]]
+            yield from np.asarray(model.buffers[tensor.buffer].data, np.uint8).reshape(tensor.shape[0], -1)
 
 
 def fine_tuned(model: TfmotModel, data, epochs=1):
@@ -74,9 +86,11 @@ def test_pruning_makes_zeros_and_leaves_the_source_alone(trained, pruned, data):
 def test_pruning_two_of_four(trained, data):
     started = prune(trained, 0.5, steps=6, pattern=(2, 4))
     fine_tuned(started, data)
-    kernel = kernels(started.strip())["stage2_block1_conv2"]
-    groups = np.moveaxis(kernel, 2, -1).reshape(-1, 4)
-    assert (np.count_nonzero(groups, axis=1) <= 2).all()
+    found = [kernel for kernel in kernels(started.strip()).values() if kernel.ndim == 4 and kernel.shape[2] % 4 == 0]
+    assert found
+    for kernel in found:
+        groups = np.moveaxis(kernel, 2, -1).reshape(-1, 4)
+        assert (np.count_nonzero(groups, axis=1) <= 2).all()
 
 
 def test_zeros_and_clusters_stay_through_what_follows(pruned, data, tmp_path):
@@ -90,8 +104,11 @@ def test_zeros_and_clusters_stay_through_what_follows(pruned, data, tmp_path):
     aware.compile(keras.optimizers.SGD(1e-5))
     aware.fit(data.x_train, data.y_train, batch_size=16)
     exported = to_tflite(aware, tmp_path / "small.tflite", mode="int8", test=data.x_test)
-    found = weigh(exported.path.read_bytes())
+    content = exported.path.read_bytes()
+    found = weigh(content)
     assert found.nonzero <= 0.51 * found.count
+    for values in by_output(content):  # int8 scales each output of a layer for itself
+        assert len(np.unique(values)) <= 9
 
 
 def test_a_model_trained_for_int8_becomes_a_file_without_calibration(trained, data, tmp_path):
@@ -139,6 +156,12 @@ def test_mistakes(trained, data):
     for sparsity in (0, 1):
         with pytest.raises(UsageError, match="sparsity"):
             prune(trained, sparsity, steps=1)
+    with pytest.raises(UsageError, match="steps"):
+        prune(trained, 0.5, steps=0)
+    with pytest.raises(UsageError, match="keep 'zeros'"):
+        quantize_aware(trained, data.x_train[:4], engine="tfmot", keep="zeros")
+    with pytest.raises(UsageError, match="keep 'clusters'"):
+        cluster(trained, 4, keep="clusters")
     with pytest.raises(UsageError, match=r"\(2, 4\)"):
         prune(trained, 0.75, steps=1, pattern=(2, 4))
     with pytest.raises(UsageError, match="at least 2"):
@@ -148,12 +171,16 @@ def test_mistakes(trained, data):
     with pytest.raises(UsageError, match="native engine cannot keep clusters"):
         quantize_aware(trained, data.x_train[:4], keep="clusters")
     inputs = keras.Input((8, 8, 4))
+    with pytest.raises(UsageError, match="not a layer"):
+        cluster(keras.Model(inputs, keras.ops.add(inputs, 1.0)), 4)
+    with pytest.raises(UsageError, match="functional model"):
+        cluster(keras.Sequential([inputs, keras.layers.Flatten()]), 4)
     normed = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.GroupNormalization(2)(inputs)))
     with pytest.raises(UsageError, match="group_normalization"):
         cluster(normed, 4)
 
 
-def test_mistakes_in_training(trained, data):
+def test_mistakes_in_training(trained, data, tmp_path):
     started = cluster(trained, 4)
     with pytest.raises(UsageError, match="compile"):
         started.fit(data.x_train, data.y_train)
@@ -162,8 +189,12 @@ def test_mistakes_in_training(trained, data):
     started.compile()
     with pytest.raises(UsageError, match="one class an image"):
         started.fit(data.x_train, data.y_train[:-1])
-    with pytest.raises(UsageError, match="take strip"):
-        started.convert()
+    with pytest.raises(UsageError, match="end with strip"):
+        to_tflite(started, tmp_path / "net.tflite", mode="int8")
+    with pytest.raises(UsageError, match="give an object"):
+        started.compile(loss="mse")
+    with pytest.raises(UsageError, match="no optimizer Muon"):
+        started.compile(keras.optimizers.Muon())
     started.compile(keras.optimizers.SGD(1e30))
     with pytest.raises(UsageError, match="diverged"):
         started.fit(data.x_train, data.y_train, batch_size=16)
@@ -174,3 +205,39 @@ def test_layers_used_twice_are_refused():
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(UsageError, match="shared more than once"):
         cluster(keras.Model(inputs, shared(shared(inputs))), 4)
+
+
+def test_a_process_that_is_broken_off_says_so(trained, data):
+    started = cluster(trained, 4)
+    started._process.kill()
+    with pytest.raises(RuntimeError, match="without an answer"):
+        started.predict(data.x_test)
+    with pytest.raises(UsageError, match="start anew"):
+        started.strip()
+
+
+def test_separable_convolutions_are_pruned(data):
+    model = build_tiny("xception")
+    started = prune(model, 0.5, steps=1)
+    started.compile(keras.optimizers.SGD(1e-3))
+    height, width, _ = model.input_shape[1:]
+    images = np.zeros((4, height, width, 3), "float32")
+    started.fit(images, np.arange(4), epochs=3)
+    separable = [layer for layer in started.strip().layers if isinstance(layer, keras.layers.SeparableConv2D)]
+    assert separable
+    for layer in separable:
+        pointwise = layer.get_weights()[1]
+        assert np.mean(pointwise == 0) == pytest.approx(0.5, abs=1 / pointwise.size)
+
+
+@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8", "int8-weights", "int4-weights"])
+def test_every_stored_weight_is_counted(trained, calibration, tmp_path, mode):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of slow modes
+        file = to_tflite(trained, tmp_path / "net.tflite", mode=mode, calibration=calibration, min_agreement=0)
+    found = weigh(file.path.read_bytes())
+    assert found.count == sum(kernel.size for kernel in kernels(trained).values())
+    assert 0.5 * found.count < found.nonzero <= found.count
+    assert found.most_values <= {"int8": 255, "dynamic": found.count, "int8-weights": 255, "int4-weights": 16}.get(
+        mode, found.count
+    )
