@@ -57,7 +57,7 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 		--data cifar10 --augment --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
 	$(BIN)/keras-resnets compare $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
 		--out runs/edge/compare
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --out $(R20)/prune50
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 6 --learning-rate 0.05 --out $(R20)/prune50
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 6 --learning-rate 0.05 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --out $(R20)/cluster16
 	cp runs/edge/compare/compare.json recipes/results/
