@@ -91,13 +91,16 @@ class Compress(CompressConfig):
     """A .keras file, from any backend."""
     out: Path | None = None
     """Folder for the results; None: beside the model, named after the methods."""
+    overwrite: bool = False
+    """Replace results that are in the folder already."""
 
     def run(self) -> None:
         from recipes.compress import compress, table
         from recipes.progress import console
 
         config = CompressConfig(**{field.name: getattr(self, field.name) for field in fields(CompressConfig)})
-        console.print(table(compress(self.model, config, self.out), f"{self.model}: LiteRT, batch 1, 1 thread"))
+        rows = compress(self.model, config, self.out, overwrite=self.overwrite)
+        console.print(table(rows, f"{self.model}: LiteRT, batch 1, 1 thread"))
 
 
 @dataclass(frozen=True)

@@ -69,24 +69,30 @@ class Compressed:
     p50_ms: float
 
 
-def compress(path: Path, config: CompressConfig, out: Path | None = None) -> list[Compressed]:
+def compress(
+    path: Path, config: CompressConfig, out: Path | None = None, *, overwrite: bool = False
+) -> list[Compressed]:
     """Compresses a trained model and measures its file beside the one that it would have been.
 
     Args:
         path: The `.keras` file.
         config: What to do.
         out: Folder of the results; None: beside the model, named after the methods.
+        overwrite: Whether to replace results that are there.
 
     Returns:
         The original model's file and the compressed one's.
 
     Raises:
-        UsageError: If the model or the data cannot be read or do not fit, or a setting is out of range.
+        UsageError: If the model or the data cannot be read or do not fit, a setting is out of range, or the folder
+            holds results already.
     """
     config.check()
     model = load_model(path)
     config = completed(config, path)
     out = ensure_folder(out or path.parent / "-".join(config.method))
+    if (out / "compress.json").exists() and not overwrite:
+        raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
     data = load(config.data or "")
     calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
     named = name_classes(model, data.x_test)
@@ -154,6 +160,7 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
             trained = json.loads(beside.read_text())
         except ValueError as error:
             raise UsageError(f"{beside} is no JSON; give --data") from error
+    trained = trained if isinstance(trained, dict) else {}
     data = config.data or trained.get("data")
     if not isinstance(data, str):
         raise UsageError(f"no config.json beside {path} says what it was trained on; give --data")

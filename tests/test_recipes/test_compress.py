@@ -45,6 +45,8 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     assert original.nonzero > 0.9 * original.weights
     assert made.accuracy > 0.8
     assert made.p50_ms > 0
+    with pytest.raises(UsageError, match="--overwrite"):
+        compress(path, CompressConfig(method=("prune", "qat")))
     results = json.loads((out / "compress.json").read_text())
     assert results["config"]["augment"] is True
     assert [len(results["history"][method]["loss"]) for method in ("prune", "qat")] == [4, 4]
