@@ -21,7 +21,9 @@ from export.runtimes.litert import LiteRT
 
 for key in sorted(TINY):
     keras.utils.set_random_seed(0)
-    model = randomize(build_tiny(key, pixel_stats=([120.0] * 3, [60.0] * 3)) if "lenet" not in key else build_tiny(key))
+    model = randomize(
+        build_tiny(key, pixel_stats=([120.0] * 3, [60.0] * 3)) if not key.startswith("lenet") else build_tiny(key)
+    )
     images = np.random.default_rng(0).uniform(0, 255, (32, *model.input_shape[1:])).astype("float32")
     expected = model.predict(images, verbose=0)
     copied = _bridge.rebuild(model).predict(images, verbose=0)
