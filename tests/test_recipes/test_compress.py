@@ -11,7 +11,7 @@ import pytest
 
 from keras_resnets import UsageError
 from recipes.compare import compare
-from recipes.compress import compress, table
+from recipes.compress import completed, compress, table
 from recipes.config import CompressConfig
 from recipes.progress import console
 
@@ -22,7 +22,7 @@ def path(trained, blobs_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r8"
     folder.mkdir()
     trained.save(folder / "model.keras")
-    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": True}))
+    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": False}))
     return folder / "model.keras"
 
 
@@ -48,13 +48,21 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     with pytest.raises(UsageError, match="--overwrite"):
         compress(path, CompressConfig(method=("prune", "qat")))
     results = json.loads((out / "compress.json").read_text())
-    assert results["config"]["augment"] is True
+    assert results["config"]["augment"] is False
     assert [len(results["history"][method]["loss"]) for method in ("prune", "qat")] == [4, 4]
     aware = keras.models.load_model(out / "model.keras")
     assert np.mean(aware.predict(data.x_test, verbose=0).argmax(-1) == data.y_test) > 0.8
     with console.capture() as shown:
         console.print(table(rows, "title"))
     assert "prune, qat, int8" in shown.get()
+
+
+def test_the_training_says_what_the_settings_do_not(path, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
+    found = completed(CompressConfig(), tmp_path / "model.keras")
+    assert (found.data, found.augment) == ("digits", True)
+    told = completed(CompressConfig(data="cifar10", augment=False), tmp_path / "model.keras")
+    assert (told.data, told.augment) == ("cifar10", False)
 
 
 def test_clusters(path, tmp_path):
