@@ -83,6 +83,7 @@ def test_pruning_makes_zeros_and_leaves_the_source_alone(trained, pruned, data):
     assert stripped.to_json() == trained.to_json()
 
 
+@pytest.mark.once
 def test_pruning_two_of_four(trained, data):
     started = prune(trained, 0.5, steps=6, pattern=(2, 4))
     fine_tuned(started, data)
@@ -93,6 +94,7 @@ def test_pruning_two_of_four(trained, data):
         assert (np.count_nonzero(groups, axis=1) <= 2).all()
 
 
+@pytest.mark.once
 def test_zeros_and_clusters_stay_through_what_follows(pruned, data, tmp_path):
     started = cluster(pruned[0].strip(), 8, keep="sparsity")
     fine_tuned(started, data)
@@ -124,6 +126,7 @@ def test_a_model_trained_for_int8_becomes_a_file_without_calibration(trained, da
     assert (recipe["engine"], recipe["aware"], recipe["calibration"]) == ("tfmot", "tfmot", None)
 
 
+@pytest.mark.once
 def test_the_process_ends_with_its_model(trained, data):
     started = cluster(trained, 4)
     process, folder = started._process, started._folder
@@ -153,6 +156,7 @@ def test_every_family_is_rebuilt_and_rounded():
         assert one["trained"] < 0.1, one
 
 
+@pytest.mark.once
 def test_mistakes(trained, data):
     for sparsity in (0, 1):
         with pytest.raises(UsageError, match="sparsity"):
@@ -181,6 +185,7 @@ def test_mistakes(trained, data):
         cluster(normed, 4)
 
 
+@pytest.mark.once
 def test_mistakes_in_training(trained, data, tmp_path):
     started = cluster(trained, 4)
     with pytest.raises(UsageError, match="compile"):
@@ -201,6 +206,7 @@ def test_mistakes_in_training(trained, data, tmp_path):
         started.fit(data.x_train, data.y_train, batch_size=16)
 
 
+@pytest.mark.once
 def test_layers_used_twice_are_refused():
     shared = keras.layers.Conv2D(3, 1, name="shared")
     inputs = keras.Input((8, 8, 3))
@@ -208,6 +214,7 @@ def test_layers_used_twice_are_refused():
         cluster(keras.Model(inputs, shared(shared(inputs))), 4)
 
 
+@pytest.mark.once
 def test_a_process_that_is_broken_off_says_so(trained, data):
     started = cluster(trained, 4)
     started._process.kill()
@@ -217,6 +224,7 @@ def test_a_process_that_is_broken_off_says_so(trained, data):
         started.strip()
 
 
+@pytest.mark.once
 def test_separable_convolutions_are_pruned(data):
     model = build_tiny("xception")
     started = prune(model, 0.5, steps=1)
@@ -231,6 +239,7 @@ def test_separable_convolutions_are_pruned(data):
         assert np.mean(pointwise == 0) == pytest.approx(0.5, abs=1 / pointwise.size)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["float32", "float16", "dynamic", "int8", "int8-weights", "int4-weights"])
 def test_every_stored_weight_is_counted(trained, calibration, tmp_path, mode):
     with warnings.catch_warnings():
