@@ -1,3 +1,4 @@
+import importlib
 import json
 from pathlib import Path
 
@@ -214,20 +215,24 @@ def test_what_is_no_model_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
-    """A layer registered in a user's module must be known where the conversion runs, whatever the backend."""
-    (tmp_path / "user_module.py").write_text(
+def user_layer(tmp_path, monkeypatch, module, computes):
+    """The class of a layer that a user's own module defines."""
+    (tmp_path / f"{module}.py").write_text(
         "import keras\n"
         "@keras.saving.register_keras_serializable(package='user')\n"
-        "class Double(keras.layers.Layer):\n"
+        "class UserLayer(keras.layers.Layer):\n"
         "    def call(self, x):\n"
-        "        return 2 * x\n"
+        f"        return {computes}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    import user_module
+    return importlib.import_module(module).UserLayer
 
+
+def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
+    """A layer registered in a user's module must be known where the conversion runs, whatever the backend."""
+    double = user_layer(tmp_path, monkeypatch, "doubling", "2 * x")
     inputs = keras.Input((4, 4, 1))
-    outputs = keras.layers.GlobalAveragePooling2D()(user_module.Double()(inputs))
+    outputs = keras.layers.GlobalAveragePooling2D()(double()(inputs))
     file = to_tflite(keras.Model(inputs, outputs), tmp_path / "double.tflite")
     (output,) = LiteRT(file.path).predict(np.ones((1, 4, 4, 1)))
     assert output.tolist() == [2.0]
@@ -290,18 +295,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monkeypatch):
-    (tmp_path / "spectral_module.py").write_text(
-        "import keras\n"
-        "@keras.saving.register_keras_serializable(package='user')\n"
-        "class Spectrum(keras.layers.Layer):\n"
-        "    def call(self, x):\n"
-        "        return keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import spectral_module
-
+    spectral = user_layer(tmp_path, monkeypatch, "spectral", "keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]")
     inputs = keras.Input((4, 4, 1))
-    for layer in (spectral_module.Spectrum(name="spectrum"), keras.layers.Lambda(lambda x: 2 * x, name="spectrum")):
+    for layer in (spectral(name="spectrum"), keras.layers.Lambda(lambda x: 2 * x, name="spectrum")):
         model = keras.Model(inputs, keras.layers.Flatten()(layer(inputs)))
         with pytest.raises(UsageError, match="spectrum"):
             to_tflite(model, tmp_path / "net.tflite")
