@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional, arg
 
-from recipes.config import CompressConfig, TrainConfig
+from recipes.config import AddaConfig, CompressConfig, DcganConfig, GanConfig, TrainConfig
 
 if TYPE_CHECKING:
     import keras
@@ -81,6 +81,118 @@ class Train(TrainConfig):
             f"{self.epochs} epochs, {run.seconds:.0f} s",
             soft_wrap=True,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Runs:
+    """Options of commands that can repeat a run and go on with it."""
+
+    out: Path
+    """Folder for the results."""
+    seeds: int = 1
+    """Runs, with this and the following seeds; the scores are their mean and standard deviation."""
+    resume: bool = False
+    """Go on with a run that was interrupted; its other options must be those it was started with."""
+    overwrite: bool = False
+    """Start again where a run is in the folder already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Game(_Runs):
+    """Options of commands that generate images."""
+
+    scorer: Path | None = None
+    """A classifier of the same data, the model.keras of `keras-resnets train`, in whose features samples are scored;
+    None: a LeNet-5 (in colour a ResNet-8) is trained first."""
+    inception: Path | None = None
+    """Weights of InceptionV3, as keras_resnets.InceptionV3(weights=...) takes them, for the Fréchet distance, precision
+    and recall."""
+
+    def _play(self, config: "DcganConfig | GanConfig") -> None:
+        from dataclasses import asdict, replace
+
+        from recipes.data import load
+        from recipes.generation import check, generate, prepare_scorer, write_metrics
+        from recipes.progress import console
+        from recipes.runs import open_runs
+
+        data = load(config.data)
+        check(config, data)
+        folders = open_runs(
+            self.out,
+            asdict(config),
+            _seeds(config.seed, self.seeds),
+            resume=self.resume,
+            overwrite=self.overwrite,
+            prolongs=["epochs"],
+        )
+        scorer = prepare_scorer(data, self.out, self.scorer, self.inception)
+        runs = [
+            generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)
+            for seed, folder in folders.items()
+        ]
+        metrics = write_metrics(runs, config, self.out)
+        console.print(
+            f"{self.out / 'metrics.json'}: FID {metrics['fid']['mean']:.2f} ± {metrics['fid']['std']:.2f} "
+            f"({runs[0]['features']}; {runs[0]['images']:,} images), precision {metrics['precision']['mean']:.1%}, "
+            f"recall {metrics['recall']['mean']:.1%}, rarest class {metrics['smallest_share']['mean']:.1%} of "
+            f"{runs[0]['samples']:,} samples",
+            soft_wrap=True,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gan(_Game, GanConfig):
+    """Train a fully connected GAN; write samples, a film of them, curves, generator.keras and metrics.json."""
+
+    def run(self) -> None:
+        self._play(GanConfig(**{field.name: getattr(self, field.name) for field in fields(GanConfig)}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dcgan(_Game, DcganConfig):
+    """Train a DCGAN; write samples, a film of them, curves, generator.keras and metrics.json."""
+
+    def run(self) -> None:
+        self._play(DcganConfig(**{field.name: getattr(self, field.name) for field in fields(DcganConfig)}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adda(_Runs, AddaConfig):
+    """Adapt a classifier to a domain without its labels; write target_model.keras, a feature plot and metrics.json."""
+
+    def run(self) -> None:
+        from dataclasses import asdict, replace
+
+        from recipes.adda import ACCURACIES, adapt, domains, write_metrics
+        from recipes.progress import console
+        from recipes.runs import open_runs
+        from recipes.train import check
+
+        config = AddaConfig(**{field.name: getattr(self, field.name) for field in fields(AddaConfig)})
+        config.check()
+        source, _ = domains(config)
+        check(TrainConfig(model=config.model, data=source.name), source)
+        folders = open_runs(
+            self.out,
+            asdict(config),
+            _seeds(config.seed, self.seeds),
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
+        runs = [adapt(replace(config, seed=seed), folder, resume=self.resume) for seed, folder in folders.items()]
+        metrics = write_metrics(runs, config, self.out)
+        for key in ACCURACIES:
+            console.print(f"{key.replace('_', ' '):<18} {metrics[key]['mean']:.2%} ± {metrics[key]['std']:.2%}")
+        console.print(f"results: {self.out / 'metrics.json'}", soft_wrap=True)
+
+
+def _seeds(first: int, count: int) -> range:
+    from keras_resnets import UsageError
+
+    if count < 1:
+        raise UsageError(f"--seeds {count}: give at least 1")
+    return range(first, first + count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,6 +493,9 @@ class Info:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "quickstart": Quickstart,
     "train": Train,
+    "gan": Gan,
+    "dcgan": Dcgan,
+    "adda": Adda,
     "compress": Compress,
     "export": Export,
     "bench": Bench,
@@ -389,7 +504,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "list": List,
     "info": Info,
 }
-Command = Quickstart | Train | Compress | Export | Bench | Compare | Diagnose | List | Info
+Command = Quickstart | Train | Gan | Dcgan | Adda | Compress | Export | Bench | Compare | Diagnose | List | Info
 
 
 def main() -> None:

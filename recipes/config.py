@@ -1,7 +1,19 @@
 """What decides a training run or a compression, as the command line and the recipes share it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+Rule = tuple[str, Any, str]  # field, whether its value is valid, what it must be
+
+SEEDS = range(2**32)
+
+
+def _check(config: Any, *rules: Rule) -> None:
+    from keras_resnets import UsageError  # here, because `--help` must not wait for Keras
+
+    for field, valid, rule in rules:
+        if not valid:
+            raise UsageError(f"{field} must be {rule}, got {getattr(config, field)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +45,14 @@ class TrainConfig:
         Raises:
             UsageError: If a value is out of range.
         """
-        from keras_resnets import UsageError  # here, because `--help` must not wait for Keras
-
-        for field, valid, rule in (
+        _check(
+            self,
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "a number from 0"),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise UsageError(f"{field} must be {rule}, got {getattr(self, field)}")
+            ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +90,8 @@ class CompressConfig:
         Raises:
             UsageError: If a value is out of range, or methods do not go together.
         """
-        from keras_resnets import UsageError
-
-        for field, valid, rule in (
+        _check(
+            self,
             ("method", self.method and len(set(self.method)) == len(self.method), "given, each method once"),
             ("method", "qat" not in self.method[:-1], "such that qat comes last: its result is a file"),
             ("method", self.method[:2] != ("cluster", "prune"), "such that prune comes before cluster"),
@@ -98,7 +106,122 @@ class CompressConfig:
                 self.engine == "tfmot" or not {"cluster", "qat"} <= set(self.method),
                 "tfmot for qat to keep clusters",
             ),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
-        ):
-            if not valid:
-                raise UsageError(f"{field} must be {rule}, got {getattr(self, field)}")
+            ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameConfig:
+    """What GAN and DCGAN have in common."""
+
+    data: str = "digits"
+    """Images to imitate: digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A
+    NAME.npz in the folder $KERAS_RESNETS_DATA comes before a download."""
+    epochs: int = 30
+    """Passes over the training set; a finished run goes on with --resume and more of them."""
+    batch_size: int = 64
+    """Images of one step of one player."""
+    latent: int = 100
+    """Length of a latent vector."""
+    objective: Literal["non-saturating", "minimax"] = "non-saturating"
+    """What the generator minimizes: -log D(fake), or log(1 - D(fake))."""
+    discriminator_steps: int = 1
+    """Steps of the discriminator to one of the generator."""
+    learning_rate: float = 2e-4
+    """Of Adam with beta_1 = 0.5, for both players."""
+    smoothing: float = 0.0
+    """Real images have the label 1 - smoothing for the discriminator."""
+    seed: int = 0
+    """Seed of initialisation, order and latent vectors."""
+
+    def check(self) -> None:
+        """Refuses values that no run can have.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        _check(
+            self,
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 2, "at least 2"),
+            ("latent", self.latent >= 1, "at least 1"),
+            ("discriminator_steps", self.discriminator_steps >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
+            ("smoothing", 0 <= self.smoothing < 1, "from 0 to below 1"),
+            ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanConfig(GameConfig):
+    """Everything that decides a run of a fully connected GAN."""
+
+    dropout: float = 0.5
+    """Share of the discriminator's hidden units dropped in training."""
+
+    def check(self) -> None:
+        super().check()
+        _check(self, ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DcganConfig(GameConfig):
+    """Everything that decides a run of a DCGAN."""
+
+    width: int = 64
+    """Channels at half the size of the image, twice as many at each further halving; the paper's has 128."""
+    ema: float = 0.0
+    """Sample from a moving average of the generator's weights that keeps this share of itself in a step, such as 0.999;
+    0: from the weights themselves."""
+    spectral: bool = False
+    """Spectral normalisation in the discriminator, in place of BatchNorm."""
+
+    def check(self) -> None:
+        super().check()
+        _check(
+            self,
+            ("width", self.width >= 1, "at least 1"),
+            ("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddaConfig:
+    """Everything that decides a run of adversarial domain adaptation."""
+
+    data: tuple[str, str] = ("digits", "digits_shifted")
+    """Source, whose labels are used, and target, whose training labels serve the comparison alone: digits and
+    digits_shifted (built in), mnist, usps, other names or paths of .npz files as for `train`."""
+    model: str = "lenet5"
+    """Registered name of the classifier; its layers in front of the last dense one are the encoder."""
+    source_epochs: int = 10
+    """Passes over the source in supervised training, and over the target for the comparison."""
+    epochs: int = 25
+    """Passes over the larger domain in adversarial adaptation."""
+    batch_size: int | None = None
+    """Images of each domain in a step; None: 32 for sets below 10,000 images, else 128."""
+    learning_rate: float = 2e-4
+    """Of Adam with beta_1 = 0.5, for target encoder and discriminator."""
+    discriminator: Literal["binary", "softmax"] = "binary"
+    """One logit with binary cross-entropy, or two with softmax cross-entropy: the same loss."""
+    units: int = 500
+    """Of each of the discriminator's two hidden layers."""
+    seed: int = 0
+    """Seed of initialisation and order."""
+
+    def check(self) -> None:
+        """Refuses values that no run can have.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        _check(
+            self,
+            ("data", self.data[0] != self.data[1], "two domains"),
+            ("source_epochs", self.source_epochs >= 1, "at least 1"),
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size is None or self.batch_size >= 2, "at least 2"),
+            ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
+            ("units", self.units >= 1, "at least 1"),
+            ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
+        )

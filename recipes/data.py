@@ -1,7 +1,8 @@
 """Data sets: images and labels, checked before anything is trained on them."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from keras_resnets.errors import first_line
 FOLDER_VARIABLE = "KERAS_RESNETS_DATA"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 DOWNLOADS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
+SLANT, BACKGROUND, INK = 0.4, 100, 200  # of digits_shifted: columns a row, pixel values
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,16 @@ class Dataset:
 def load(source: str) -> Dataset:
     """Loads a data set by name or by path.
 
-    `digits` is always the built-in set. Any other name is looked for as `$KERAS_RESNETS_DATA/<name>.npz`, then in
-    Keras's downloads (cifar10, cifar100, fashion_mnist, mnist). What ends in `.npz` is a path. A `.npz` holds
-    x_train, y_train, x_test and y_test; images have shape (n, height, width) or (n, height, width, channels), labels
-    are integers from 0 without a gap.
+    `digits` and `digits_shifted` are always the built-in sets. Any other name is looked for as
+    `$KERAS_RESNETS_DATA/<name>.npz`, then in Keras's downloads (cifar10, cifar100, fashion_mnist, mnist). What ends in
+    `.npz` is a path. A `.npz` holds x_train, y_train, x_test and y_test; images have shape (n, height, width) or
+    (n, height, width, channels), labels are integers from 0 without a gap.
 
     Raises:
         UsageError: If there is no such data, or it does not hold what it should.
     """
-    if source == "digits":
-        return _digits()
+    if source in BUILT_IN:
+        return BUILT_IN[source]()
     if source.endswith(".npz"):
         return _checked(source, _read(Path(source)))
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -77,9 +79,36 @@ def load(source: str) -> Dataset:
     if source in DOWNLOADS:
         return _checked(source, _download(source))
     raise UsageError(
-        f"no data set named {source!r}; use digits, {', '.join(DOWNLOADS)}, the path of a .npz file, or put "
+        f"no data set named {source!r}; use {', '.join((*BUILT_IN, *DOWNLOADS))}, the path of a .npz file, or put "
         f"{source}.npz into the folder that ${FOLDER_VARIABLE} names"
     )
+
+
+def pixel_limit(images: np.ndarray) -> int:
+    """White: 255, or 1 where no pixel is above.
+
+    Raises:
+        UsageError: If a pixel lies outside of 0 to 255.
+    """
+    if images.min() < 0 or images.max() > 255:
+        raise UsageError(f"pixels from {images.min()} to {images.max()}; give images from 0 to 255 or from 0 to 1")
+    return 255 if images.dtype == np.uint8 or images.max() > 1 else 1
+
+
+def _shifted() -> Dataset:
+    """The digits in italics, grey on a background that brightens to the right: another domain of the same classes."""
+    digits = _digits()
+
+    def shift(images: np.ndarray) -> np.ndarray:
+        slanted = np.zeros_like(images)
+        side = images.shape[1]
+        for row in range(side):
+            by = round(SLANT * (side / 2 - row))
+            slanted[:, row, max(0, by) : side + min(0, by)] = images[:, row, max(0, -by) : side - max(0, by)]
+        background = np.linspace(0, BACKGROUND, side)[:, None]
+        return np.rint(background + slanted * ((INK - background) / 255)).astype(np.uint8)
+
+    return replace(digits, name="digits_shifted", x_train=shift(digits.x_train), x_test=shift(digits.x_test))
 
 
 def _digits() -> Dataset:
@@ -171,3 +200,6 @@ def _labels(name: str, key: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.min() < 0:
         raise UsageError(f"{name}: {key} holds class {labels.min()}; number the classes 0, 1, 2, ...")
     return labels.reshape(-1).astype(np.int64)
+
+
+BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": _digits, "digits_shifted": _shifted}

@@ -1,4 +1,4 @@
-"""Golden figures and weight names of every registered network.
+"""Golden figures and weight names of every registered network, and losses of adversarial games.
 
 `make golden` writes them anew. A difference is a change of a published interface: it belongs into the changelog.
 """
@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from games import KINDS, losses_of_steps
 
 from keras_resnets import count_macs, count_parameters, depth, feature_extractor, get_variant, list_models
 
+ADVERSARIAL = Path(__file__).parent / "adversarial.json"
 FIGURES = Path(__file__).parent / "figures.json"
+STEPS = 20
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -41,6 +44,12 @@ def describe_weights(model: keras.Model) -> str:
     return "".join(lines)
 
 
+def write_adversarial() -> None:
+    """The first losses of each game, on the backend that runs; the tests compare all backends with them."""
+    losses = {kind: losses_of_steps(kind, STEPS) for kind in KINDS}
+    ADVERSARIAL.write_text(json.dumps(losses) + "\n")
+
+
 def main() -> None:
     figures = {}
     for path in WEIGHTS.glob("*.txt"):
@@ -52,6 +61,7 @@ def main() -> None:
         print(name, figures[name])
         keras.backend.clear_session()
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+    write_adversarial()
 
 
 if __name__ == "__main__":

@@ -10,25 +10,7 @@ import numpy as np
 import pytest
 
 from keras_resnets import list_models
-from recipes.__main__ import COMMANDS, main
-
-
-def run(monkeypatch, capfd, *arguments):
-    """Runs a command in this process; returns exit code, stdout and stderr."""
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # a user has not set it
-    monkeypatch.setattr(sys, "argv", ["keras-resnets", *map(str, arguments)])
-    try:
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    captured = capfd.readouterr()
-    return code, captured.out, captured.err
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd):
-    return lambda *arguments: run(monkeypatch, capfd, *arguments)
+from recipes.__main__ import COMMANDS
 
 
 def test_help_names_every_command(cli):

@@ -1,0 +1,293 @@
+"""Adversarial discriminative domain adaptation: a classifier of one domain learns another without its labels."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import layers
+
+from export import load_model
+from export.environment import describe_environment
+from export.files import ensure_folder, replacing
+from keras_resnets import UsageError
+from recipes.adversarial import Adversarial, discriminator_loss, generator_loss
+from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
+from recipes.config import AddaConfig, TrainConfig
+from recipes.data import Dataset, load, pixel_limit
+from recipes.plots import draw_embedding, draw_losses
+from recipes.progress import FitProgress, bar
+from recipes.scores import head_of, summarize
+from recipes.train import batch_size_for, jit_compile, train
+
+SCHEMA = 1
+ACCURACIES = ("source", "source_only", "adapted", "target_supervised")
+EMBEDDED = 500  # test images of each domain in the plot
+
+
+class ADDA(Adversarial):
+    """A target encoder against a discriminator of source from target features.
+
+    A batch is (source images, target images), without any label. The source encoder stands still, its BatchNorm in
+    inference mode.
+
+    Args:
+        source: Trained encoder of the source domain: images -> features. It is frozen.
+        target: Encoder of the target domain, which starts as a copy of it; no weights are shared.
+        discriminator: Features -> logits of "source", (batch, 1) or (batch, 2).
+
+    References: Tzeng et al. 2017, arXiv:1702.05464, eq. 9.
+    """
+
+    losses_of_step: ClassVar[tuple[str, ...]] = ("d_loss", "t_loss")
+
+    def __init__(self, source: keras.Model, target: keras.Model, discriminator: keras.Model) -> None:
+        super().__init__({"discriminator": discriminator, "target": target})
+        source.trainable = False
+        self.source = source
+
+    def adversarial_step(self, data: Any) -> dict[str, Any]:
+        source_images, target_images, _ = keras.utils.unpack_x_y_sample_weight(data)
+        target, discriminator = self.players["target"], self.players["discriminator"]
+        real, fake = self.source(source_images, training=False), target(target_images, training=True)
+        d_loss = self.minimize(
+            lambda: discriminator_loss(discriminator(real, training=True), discriminator(fake, training=True)),
+            "discriminator",
+        )
+        t_loss = self.minimize(
+            lambda: generator_loss(discriminator(target(target_images, training=True), training=True)), "target"
+        )
+        return {"d_loss": d_loss, "t_loss": t_loss}
+
+
+def feature_discriminator(features: int, units: int, logits: int) -> keras.Model:
+    """Two hidden layers of rectifiers: (batch, features) -> (batch, logits).
+
+    References: Tzeng et al. 2017, arXiv:1702.05464, section 5.1, which has 500 units.
+    """
+    x = inputs = keras.Input((features,), name="features")
+    for number in (1, 2):
+        x = layers.Dense(units, "relu", kernel_initializer="he_normal", name=f"dense{number}")(x)
+    return keras.Model(inputs, layers.Dense(logits, name="logits")(x), name="discriminator")
+
+
+def encoder_of(classifier: keras.Model) -> keras.Model:
+    """A classifier up to the features in front of its last dense layer.
+
+    Raises:
+        UsageError: If it has no such layer on vectors.
+    """
+    features = head_of(classifier).input
+    if len(features.shape) != 2:
+        raise UsageError(f"{classifier.name}: its features have shape {features.shape[1:]}, adaptation needs vectors")
+    return keras.Model(classifier.inputs, features, name="encoder")
+
+
+def with_classifier(encoder: keras.Model, classifier: keras.Model) -> keras.Model:
+    """An encoder with the last dense layer of a classifier behind it: an ordinary model to save and to export."""
+    head = head_of(classifier)
+    copy = layers.Dense.from_config(head.get_config())
+    model = keras.Model(encoder.inputs, copy(encoder.outputs[0]), name=classifier.name)
+    copy.set_weights(head.get_weights())
+    return model
+
+
+def pairs(
+    source: np.ndarray, target: np.ndarray, batch_size: int, seed: int, epoch: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless batches of both domains, which seed and epoch alone decide; see `steps_of` for an epoch.
+
+    Args:
+        source: Images, shape (n, height, width, channels).
+        target: Images, shape (m, height, width, channels).
+        batch_size: Images of each.
+        seed: Seed of both orders.
+        epoch: The first one.
+
+    Yields:
+        Source and target images, batch_size of each.
+    """
+    count = steps_of(source, target, batch_size) * batch_size
+    while True:
+        orders = [
+            _order(np.random.default_rng((seed, epoch, domain)), len(images), count)
+            for domain, images in enumerate((source, target))
+        ]
+        for start in range(0, count, batch_size):
+            yield source[orders[0][start : start + batch_size]], target[orders[1][start : start + batch_size]]
+        epoch += 1
+
+
+def _order(random: np.random.Generator, images: int, count: int) -> np.ndarray:
+    """`count` indices: as many permutations as it takes."""
+    return np.concatenate([random.permutation(images) for _ in range(-(-count // images))])[:count]
+
+
+def steps_of(source: np.ndarray, target: np.ndarray, batch_size: int) -> int:
+    """Steps of an epoch, in which the larger domain comes once and the smaller one again and again."""
+    return max(1, max(len(source), len(target)) // batch_size)
+
+
+def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
+    """Both domains in the larger of their sizes, and in the channels of either that has more.
+
+    Images are resized bilinearly; grey becomes RGB of three equal channels.
+
+    Raises:
+        UsageError: If they have different classes, or pixels in different ranges.
+    """
+    if target.classes != source.classes:
+        raise UsageError(
+            f"{source.name} has {source.classes} classes, {target.name} {target.classes}; adapt to the same ones"
+        )
+    limits = [pixel_limit(one.x_train) for one in (source, target)]
+    if limits[0] != limits[1]:
+        raise UsageError(
+            f"{source.name} has pixels from 0 to {limits[0]}, {target.name} from 0 to {limits[1]}: adaptation fails "
+            f"between different ranges; scale one of them"
+        )
+    height, width, channels = map(max, source.image_shape, target.image_shape)
+
+    def fit(images: np.ndarray) -> np.ndarray:
+        if images.shape[1:3] != (height, width):
+            pieces = (images[start : start + 1000] for start in range(0, len(images), 1000))
+            resized = np.concatenate(
+                [keras.ops.convert_to_numpy(keras.ops.image.resize(piece, (height, width))) for piece in pieces]
+            )
+            images = np.rint(resized).astype(images.dtype) if limits[0] == 255 else resized.astype(images.dtype)
+        return images.repeat(channels // images.shape[3], axis=3)
+
+    first, second = (replace(one, x_train=fit(one.x_train), x_test=fit(one.x_test)) for one in (source, target))
+    return first, second
+
+
+def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Trains on the source, adapts to the target, and tests; nothing is chosen by a target label.
+
+    Three steps, each of which an interrupted run keeps: supervised training on the source (`source_model.keras`),
+    adversarial adaptation (`checkpoint.npz`, then `target_model.keras`), and, for comparison alone, supervised training
+    on the target (`supervised_model.keras`).
+
+    Args:
+        config: What decides the run.
+        out: Folder of the results.
+        resume: Whether to go on with what is there.
+
+    Returns:
+        Accuracies on the target's test images: `source_only`, `adapted` (after the last epoch), `target_supervised`;
+        and on the source's, `source`; the history of the losses, and the seconds of adaptation.
+
+    Raises:
+        UsageError: If the domains do not go together, or the model cannot be adapted, or training breaks off.
+    """
+    config.check()
+    source, target = domains(config)
+    ensure_folder(out)
+    classifier = _classifier(config, source, out / "source_model.keras", resume=resume)
+    before = encoder_of(classifier)
+    start = time.perf_counter()
+    game, history = _adapt(config, before, source, target, out / "checkpoint.npz", resume=resume)
+    seconds = time.perf_counter() - start
+    adapted = with_classifier(game.players["target"], classifier)
+    with replacing(out / "target_model.keras") as part:
+        adapted.save(part)
+    supervised = _classifier(config, target, out / "supervised_model.keras", resume=resume)
+    after = game.players["target"]
+    features = {
+        "source encoder": [before.predict(one.x_test[:EMBEDDED], verbose=0) for one in (source, target)],
+        "target encoder": [
+            encoder.predict(one.x_test[:EMBEDDED], verbose=0) for encoder, one in ((before, source), (after, target))
+        ],
+    }
+    with replacing(out / "embedding.png") as part:
+        labels = [one.y_test[:EMBEDDED] for one in (source, target)]
+        draw_embedding(features, labels, config.data).savefig(part, dpi=110)
+    with replacing(out / "curves.png") as part:
+        draw_losses(history).savefig(part, dpi=110)
+    return {
+        "seed": config.seed,
+        "source": accuracy(classifier, source),
+        "source_only": accuracy(classifier, target),
+        "adapted": accuracy(adapted, target),
+        "target_supervised": accuracy(supervised, target),
+        "seconds": round(seconds, 1),
+        "history": history,
+    }
+
+
+def domains(config: AddaConfig) -> tuple[Dataset, Dataset]:
+    """Source and target, made alike.
+
+    Raises:
+        UsageError: If they do not go together.
+    """
+    return alike(load(config.data[0]), load(config.data[1]))
+
+
+def _classifier(config: AddaConfig, data: Dataset, path: Path, *, resume: bool) -> keras.Model:
+    if resume and path.exists():
+        return load_model(path)
+    training = TrainConfig(model=config.model, data=data.name, epochs=config.source_epochs, seed=config.seed)
+    model = train(training, data).model
+    with replacing(path) as part:
+        model.save(part)
+    return model
+
+
+def _adapt(
+    config: AddaConfig, source_encoder: keras.Model, source: Dataset, target: Dataset, path: Path, *, resume: bool
+) -> tuple[ADDA, dict[str, list[float]]]:
+    keras.utils.set_random_seed(config.seed)
+    target_encoder = keras.models.clone_model(source_encoder)
+    target_encoder.set_weights(source_encoder.get_weights())
+    logits = 2 if config.discriminator == "softmax" else 1
+    game = ADDA(
+        source_encoder,
+        target_encoder,
+        feature_discriminator(source_encoder.output_shape[-1], config.units, logits),
+    )
+    game.compile(
+        {player: keras.optimizers.Adam(config.learning_rate, beta_1=0.5) for player in game.players},
+        jit_compile=jit_compile(),
+    )
+    before = load_checkpoint(path, game) if resume and path.exists() else Progress(0, {})
+    saved = Checkpoints(path, before, config.seed)
+    batch_size = config.batch_size or max(map(batch_size_for, (source, target)))
+    steps = steps_of(source.x_train, target.x_train, batch_size)
+    if before.epoch < config.epochs:
+        with bar(f"adda, seed {config.seed}", steps * (config.epochs - before.epoch)) as step:
+            game.fit(
+                pairs(source.x_train, target.x_train, batch_size, config.seed, before.epoch),
+                steps_per_epoch=steps,
+                initial_epoch=before.epoch,
+                epochs=config.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[FitProgress(step, config.epochs), saved],
+            )
+    return game, saved.history
+
+
+def accuracy(model: keras.Model, data: Dataset) -> float:
+    """Share of a set's test images that a model names."""
+    return float((model.predict(data.x_test, verbose=0).argmax(1) == data.y_test).mean())
+
+
+def write_metrics(runs: list[dict[str, Any]], config: AddaConfig, out: Path) -> dict[str, Any]:
+    """Writes `metrics.json`: the runs, and mean and standard deviation of their accuracies over the seeds."""
+    metrics = {
+        "schema": SCHEMA,
+        "config": asdict(config),
+        "backend": keras.backend.backend(),
+        "environment": describe_environment(),
+        "seeds": [run["seed"] for run in runs],
+        **{key: summarize([run[key] for run in runs]) for key in ACCURACIES},
+        "runs": runs,
+    }
+    with replacing(out / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    return metrics

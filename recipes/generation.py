@@ -1,0 +1,308 @@
+"""Runs of GAN and DCGAN: trained, sampled, scored, and gone on with where they were interrupted."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from export.environment import describe_environment
+from export.files import ensure_folder, replacing
+from keras_resnets import UsageError, create_model
+from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
+from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
+from recipes.data import Dataset, pixel_limit
+from recipes.dcgan import conv_discriminator, conv_generator, halvings
+from recipes.gan import GAN, batches, dense_discriminator, dense_generator
+from recipes.plots import draw_losses
+from recipes.progress import FitProgress, bar
+from recipes.samples import draw_grid, write_film
+from recipes.scores import frechet_distance, head_of, precision_and_recall, summarize
+from recipes.train import jit_compile, train
+
+SCHEMA = 1
+SHOWN = 100  # samples of a grid
+SAMPLES = 10_000  # whose classes are counted
+SCORERS = {1: ("lenet5", 10), 3: ("resnet8", 5)}  # network and epochs for images of one and of three channels
+COLLAPSED = 1e-3  # a discriminator's loss over an epoch at which the generator has nothing to learn from
+LATENTS_OF_SAMPLES = 2**32  # a seed that no training takes
+
+
+def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Trains a GAN or, by a `DcganConfig`, a DCGAN; writes samples, film, curves, the generator and its scores.
+
+    Args:
+        config: What decides the run.
+        data: Images to imitate; labels are not used.
+        scorer: Scores the samples.
+        out: Folder of the results.
+        resume: Whether to go on from the checkpoint that is there.
+
+    Returns:
+        The scores of the last epoch's generator, with the seconds that this call trained.
+
+    Raises:
+        UsageError: If the images do not fit, a loss is no number, the discriminator leaves the generator behind, or
+            the checkpoint does not belong to the run.
+    """
+    check(config, data)
+    images = scaled(data.x_train, config)
+    ensure_folder(out / "samples")
+    model = build(config, data.image_shape)
+    path = out / "checkpoint.npz"
+    before = load_checkpoint(path, model) if resume and path.exists() else Progress(0, {})
+    saved = Checkpoints(path, before, config.seed)
+    steps = len(images) // (config.discriminator_steps * config.batch_size)
+    start = time.perf_counter()
+    if before.epoch < config.epochs:
+        with bar(
+            f"{'dcgan' if isinstance(config, DcganConfig) else 'gan'}, seed {config.seed}",
+            steps * (config.epochs - before.epoch),
+        ) as step:
+            model.fit(
+                batches(
+                    images, config.latent, config.batch_size, config.discriminator_steps, config.seed, before.epoch
+                ),
+                steps_per_epoch=steps,
+                initial_epoch=before.epoch,
+                epochs=config.epochs,
+                shuffle=False,  # the batches are
+                verbose=0,
+                callbacks=[FitProgress(step, config.epochs), Collapse(), Samples(config, out / "samples"), saved],
+            )
+    seconds = time.perf_counter() - start
+    generator = sampled_generator(model, config)
+    with replacing(out / "generator.keras") as part:
+        generator.save(part)
+    write_film([out / "samples" / name_of(epoch) for epoch in range(1, saved.epoch + 1)], out / "film.gif")
+    with replacing(out / "curves.png") as part:
+        draw_losses(saved.history).savefig(part, dpi=110)
+    scores = scorer.score(draw(generator, config, SAMPLES), data)
+    return {
+        "seed": config.seed,
+        "epochs": saved.epoch,
+        "seconds": round(seconds, 1),
+        **scores,
+        "history": saved.history,
+    }
+
+
+def check(config: GameConfig, data: Dataset) -> None:
+    """Finds what would stop a run, before any time is spent on it.
+
+    Raises:
+        UsageError: If a setting is out of range, or the images do not fit.
+    """
+    config.check()
+    pixel_limit(data.x_train)
+    if data.image_shape[2] not in SCORERS:
+        raise UsageError(f"{data.name} has images of {data.image_shape[2]} channels; give grey or RGB ones")
+    if isinstance(config, DcganConfig):
+        halvings(data.image_shape)
+    if len(data.x_train) < config.discriminator_steps * config.batch_size:
+        raise UsageError(
+            f"{data.name} has {len(data.x_train)} training images; a step takes {config.discriminator_steps} x "
+            f"{config.batch_size}: lower batch_size"
+        )
+
+
+def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
+    """The compiled game, its weights decided by the seed."""
+    keras.utils.set_random_seed(config.seed)
+    average: dict[str, Any] = {}
+    if isinstance(config, DcganConfig):
+        generator = conv_generator(image_shape, config.latent, config.width)
+        discriminator = conv_discriminator(image_shape, config.width, spectral=config.spectral)
+        average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    elif isinstance(config, GanConfig):
+        generator = dense_generator(image_shape, config.latent)
+        discriminator = dense_discriminator(image_shape, config.dropout)
+    model = GAN(
+        generator,
+        discriminator,
+        discriminator_steps=config.discriminator_steps,
+        objective=config.objective,
+        smoothing=config.smoothing,
+    )
+    model.compile(
+        {
+            "discriminator": keras.optimizers.Adam(config.learning_rate, beta_1=0.5),
+            "generator": keras.optimizers.Adam(config.learning_rate, beta_1=0.5, **average),
+        },
+        jit_compile=jit_compile(),
+    )
+    return model
+
+
+def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
+    """The generator, or a copy with the moving average of its weights where the run keeps one."""
+    generator = model.players["generator"]
+    if not getattr(config, "ema", 0):
+        return generator
+    copy = keras.models.clone_model(generator)
+    copy.set_weights(generator.get_weights())  # BatchNorm's statistics, too
+    model.optimizer.members["generator"].finalize_variable_values(copy.trainable_variables)
+    return copy
+
+
+def lowest(config: GameConfig) -> float:
+    """The generator's black: tanh reaches down to -1, the logistic function to 0; white is 1."""
+    return -1.0 if isinstance(config, DcganConfig) else 0.0
+
+
+def scaled(images: np.ndarray, config: GameConfig) -> np.ndarray:
+    """Pixels in the generator's range, float32."""
+    low = lowest(config)
+    return (images.astype(np.float32) / pixel_limit(images)) * (1 - low) + low
+
+
+def draw(generator: keras.Model, config: GameConfig, count: int) -> np.ndarray:
+    """Samples of a generator, uint8, the same latent vectors whenever they are asked for."""
+    latents = np.random.default_rng((config.seed, LATENTS_OF_SAMPLES)).standard_normal(
+        (count, config.latent), np.float32
+    )
+    low = lowest(config)
+    images = (generator.predict(latents, batch_size=config.batch_size, verbose=0) - low) / (1 - low)
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def name_of(epoch: int) -> str:
+    """File of an epoch's samples."""
+    return f"epoch_{epoch:04}.png"
+
+
+class Samples(keras.callbacks.Callback):
+    """Draws a grid of samples behind every epoch, from the same latent vectors.
+
+    Args:
+        config: What decides the run.
+        folder: Where to.
+    """
+
+    def __init__(self, config: GameConfig, folder: Path) -> None:
+        super().__init__()
+        self.config, self.folder = config, folder
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        images = draw(sampled_generator(self.model, self.config), self.config, SHOWN)
+        with replacing(self.folder / name_of(epoch + 1)) as part:
+            draw_grid(images).save(part)
+
+
+class Collapse(keras.callbacks.Callback):
+    """Stops a run whose discriminator tells everything apart: its gradients say nothing any more.
+
+    Raises:
+        UsageError: Behind such an epoch, before it is saved.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {})["d_loss"])
+        if loss < COLLAPSED:
+            raise UsageError(
+                f"the discriminator's loss fell to {loss:.1e} in epoch {epoch + 1}: the generator has nothing to learn "
+                f"from; lower the learning rate, or smooth labels. The checkpoint keeps the epoch before"
+            )
+
+
+class Scorer:
+    """A classifier of the real images, in whose features samples are compared with them.
+
+    Args:
+        model: Takes pixels from 0 to 255; its last dense layer names the class.
+        about: What it is.
+        inception: Another network, images of the data's size with pixels from 0 to 255 -> features, for the Fréchet
+            distance, precision and recall.
+    """
+
+    def __init__(self, model: keras.Model, about: str, inception: keras.Model | None = None) -> None:
+        self.model, self.about = model, about
+        self._both = keras.Model(model.inputs, [head_of(model).input, model.output])
+        self._inception = inception
+
+    def score(self, samples: np.ndarray, data: Dataset) -> dict[str, Any]:
+        """Compares samples with the test images, as many as there are of both.
+
+        Returns:
+            `fid`, `precision`, `recall`, the number of `images` and the `features` they are of; `shares`, the share of
+            all samples that the classifier puts into each class, and its `accuracy` on the test images.
+        """
+        count = min(len(samples), len(data.x_test))
+        real, named = self._both.predict(data.x_test, verbose=0)
+        fake, classes = self._both.predict(samples, verbose=0)
+        features = f"{self.about}, not comparable with other projects"
+        if self._inception:
+            real, fake = (self._inception.predict(images[:count], verbose=0) for images in (data.x_test, samples))
+            features = "InceptionV3, weights given"
+        precision, recall = precision_and_recall(real[:count], fake[:count])
+        return {
+            "fid": frechet_distance(real[:count], fake[:count]),
+            "precision": precision,
+            "recall": recall,
+            "images": count,
+            "features": features,
+            "shares": (np.bincount(classes.argmax(1), minlength=data.classes) / len(samples)).tolist(),
+            "samples": len(samples),
+            "scorer_accuracy": float((named.argmax(1) == data.y_test).mean()),
+        }
+
+
+def prepare_scorer(data: Dataset, out: Path, given: Path | None, inception: Path | None) -> Scorer:
+    """The classifier that scores samples: a given one, that of an earlier run in the folder, or one trained now.
+
+    Raises:
+        UsageError: If a given file cannot be read or does not take the data's images and name its classes.
+    """
+    from export import load_model
+
+    path = given or out / "scorer.keras"
+    if given or path.exists():
+        model = load_model(path)
+    else:
+        network, epochs = SCORERS[data.image_shape[2]]
+        model = train(TrainConfig(model=network, data=data.name, epochs=epochs), data).model
+        with replacing(path) as part:
+            model.save(part)
+    if tuple(model.input_shape[1:]) != data.image_shape or model.output_shape[1:] != (data.classes,):
+        raise UsageError(
+            f"{path} takes {model.input_shape[1:]} and names {model.output_shape[1:]}; {data.name} has images of "
+            f"{data.image_shape} in {data.classes} classes: give a classifier that `keras-resnets train` made of it"
+        )
+    about = f"{model.name} of {path.name}"
+    return Scorer(model, about, inception_features(inception, data.image_shape) if inception else None)
+
+
+def inception_features(weights: Path, image_shape: tuple[int, int, int]) -> keras.Model:
+    """InceptionV3 up to its pool, (height, width, 1 or 3) with pixels from 0 to 255 -> (2048,).
+
+    Args:
+        weights: A file that `keras_resnets.InceptionV3(weights=...)` takes.
+        image_shape: Of the images, which are enlarged to 299x299.
+    """
+    network = create_model("inceptionv3", weights=str(weights), include_preprocessing=True)
+    features = keras.Model(network.inputs, head_of(network).input)
+    x = inputs = keras.Input(image_shape)
+    if image_shape[2] == 1:
+        x = keras.layers.Concatenate()([x, x, x])
+    return keras.Model(inputs, features(keras.layers.Resizing(299, 299)(x)))
+
+
+def write_metrics(runs: list[dict[str, Any]], config: GameConfig, out: Path) -> dict[str, Any]:
+    """Writes `metrics.json`: the runs, and mean and standard deviation of their scores over the seeds."""
+    scores = {key: [run[key] for run in runs] for key in ("fid", "precision", "recall")}
+    smallest = [min(run["shares"]) for run in runs]
+    metrics = {
+        "schema": SCHEMA,
+        "config": asdict(config),
+        "backend": keras.backend.backend(),
+        "environment": describe_environment(),
+        "seeds": [run["seed"] for run in runs],
+        **{key: summarize(values) for key, values in (scores | {"smallest_share": smallest}).items()},
+        "runs": runs,
+    }
+    with replacing(out / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    return metrics

@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from games import tiny_game
+from tiny import run
+
+from keras_resnets import UsageError, create_model
+from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classifier
+from recipes.config import AddaConfig
+from recipes.data import load
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(weight.value).copy() for weight in model.weights]
+
+
+def test_source_stands_still_and_target_starts_from_it():
+    model, data = tiny_game("adda")
+    source, target = model.source, model.players["target"]
+    assert not {id(weight) for weight in source.weights} & {id(weight) for weight in target.weights}
+    before = values(source)
+    assert all(np.array_equal(*pair) for pair in zip(before, values(target), strict=True))
+    model.fit(data, steps_per_epoch=3, epochs=1, shuffle=False, verbose=0)
+    assert all(
+        np.array_equal(*pair) for pair in zip(before, values(source), strict=True)
+    )  # BatchNorm's statistics, too
+    assert not any(np.array_equal(*pair) for pair in zip(before, values(target), strict=True))
+
+
+def test_classifier_is_encoder_and_head():
+    classifier = create_model("lenet5", input_shape=(28, 28, 1), classes=4)
+    encoder = encoder_of(classifier)
+    assert encoder.output_shape == (None, 84)
+    images = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype("float32")
+    whole, parts = (run(one, images) for one in (classifier, with_classifier(encoder, classifier)))
+    np.testing.assert_allclose(whole, parts, atol=1e-6)
+
+
+def test_features_of_another_shape_are_refused():
+    inputs = keras.Input((4, 4, 3))
+    with pytest.raises(UsageError, match="needs vectors"):
+        encoder_of(keras.Model(inputs, keras.layers.Dense(2)(inputs)))
+
+
+def test_pairs_show_the_larger_domain_once_and_the_smaller_again():
+    source, target = np.arange(40), np.arange(100)
+    stream = pairs(source, target, 10, seed=0)
+    epochs = [[next(stream) for _ in range(steps_of(source, target, 10))] for _ in range(2)]
+    assert sorted(np.concatenate([one[1] for one in epochs[0]])) == list(range(100))
+    assert set(np.bincount(np.concatenate([one[0] for one in epochs[0]]))) == {2, 3}
+    resumed = pairs(source, target, 10, seed=0, epoch=1)
+    for expected in epochs[1]:
+        assert all(np.array_equal(*pair) for pair in zip(next(resumed), expected, strict=True))
+    assert any(not np.array_equal(a[1], b[1]) for a, b in zip(*epochs, strict=True))
+
+
+class TestAlike:
+    def test_larger_size_and_more_channels(self, data):
+        digits = load("digits")
+        grey = replace(digits, x_train=digits.x_train[:8, ::4, ::4], x_test=digits.x_test[:8, ::4, ::4], classes=4)
+        first, second = alike(data, grey)
+        assert first is not data
+        assert np.array_equal(first.x_train, data.x_train)
+        assert second.image_shape == data.image_shape
+        assert second.x_train.dtype == np.uint8
+        assert np.array_equal(second.x_train[..., 0], second.x_train[..., 2])
+        np.testing.assert_allclose(second.x_train[..., 0].mean(), grey.x_train.mean(), rtol=0.05)
+
+    def test_pixels_of_another_range(self, data):
+        other = replace(data, name="floats", x_train=data.x_train.astype("float32") / 255)
+        with pytest.raises(UsageError, match=r"blobs\.npz has pixels from 0 to 255, floats from 0 to 1"):
+            alike(data, other)
+
+    def test_other_classes(self, data):
+        with pytest.raises(UsageError, match="4 classes, digits 10"):
+            alike(data, load("digits"))
+
+
+def test_shifted_digits_are_other_images_of_the_same_classes():
+    digits, shifted = load("digits"), load("digits_shifted")
+    assert np.array_equal(digits.y_train, shifted.y_train)
+    assert digits.x_train.shape == shifted.x_train.shape
+    assert not np.array_equal(digits.x_train, shifted.x_train)
+    ink = shifted.x_train[..., 0].astype(int).max(axis=(1, 2))
+    assert 150 < ink.min() <= ink.max() == 200
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_adaptation_learns_shifted_digits_without_their_labels(tmp_path, monkeypatch):
+    config = AddaConfig(source_epochs=4, epochs=8)
+    asked = []
+    import recipes.adda as module
+
+    def spied(first, second, *rest):
+        asked.append((first, second))
+        return pairs(first, second, *rest)
+
+    monkeypatch.setattr(module, "pairs", spied)
+    scores = adapt(config, tmp_path)
+    digits, shifted = load("digits"), load("digits_shifted")
+    assert np.array_equal(asked[0][0], digits.x_train)
+    assert np.array_equal(asked[0][1], shifted.x_train)
+    assert scores["source_only"] < 0.85
+    assert scores["adapted"] > scores["source_only"] + 0.1
+    assert scores["target_supervised"] > 0.9
+    model = keras.models.load_model(tmp_path / "target_model.keras")
+    named = model.predict(shifted.x_test, verbose=0).argmax(1)
+    assert float((named == shifted.y_test).mean()) == pytest.approx(scores["adapted"])
+    assert (tmp_path / "embedding.png").read_bytes().startswith(b"\x89PNG")
