@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench proof golden readme results edge clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results edge adversarial clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,9 @@ pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax fo
 		marks="not once"; \
 	done
 
-bench: $(VENV)/.installed-test ## Measure import and build time against keras and keras.applications
+bench: $(VENV)/.installed-test ## Measure import and build time against Keras's, adversarial steps against loops by hand
 	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/import_and_build.py; done
+	@set -e; for backend in jax torch; do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/adversarial_steps.py; done
 
 proof: $(VENV)/.installed-test ## Compare every network on all backends, its .keras file and its .tflite file: an hour
 	cd tests && ../$(BIN)/python -m proof
@@ -63,6 +64,15 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 	cp runs/edge/compare/compare.json recipes/results/
 	for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
+	$(MAKE) readme
+
+adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and USPS, publish in the README: hours
+	$(BIN)/keras-resnets adda --data mnist usps --seeds 5 --out runs/adda-mnist-usps
+	$(BIN)/keras-resnets adda --data usps mnist --seeds 5 --out runs/adda-usps-mnist
+	$(BIN)/keras-resnets gan --data mnist --out runs/gan-mnist
+	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist
+	for name in adda-mnist-usps adda-usps-mnist gan-mnist dcgan-mnist; do \
+		cp runs/$$name/metrics.json recipes/results/$$name.json; done
 	$(MAKE) readme
 
 clean: ## Remove the virtual environment, the caches and every run

@@ -164,7 +164,7 @@ class Adda(_Runs, AddaConfig):
     def run(self) -> None:
         from dataclasses import asdict, replace
 
-        from recipes.adda import ACCURACIES, adapt, domains, write_metrics
+        from recipes.adda import ACCURACIES, adapt, domains, network, write_metrics
         from recipes.progress import console
         from recipes.runs import open_runs
         from recipes.train import check
@@ -172,7 +172,7 @@ class Adda(_Runs, AddaConfig):
         config = AddaConfig(**{field.name: getattr(self, field.name) for field in fields(AddaConfig)})
         config.check()
         source, _ = domains(config)
-        check(TrainConfig(model=config.model, data=source.name), source)
+        check(TrainConfig(model=network(config)[0], data=source.name), source)
         folders = open_runs(
             self.out,
             asdict(config),

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 from keras import layers
+from matplotlib.figure import Figure
 
 from export import load_model
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
-from keras_resnets import UsageError
+from keras_resnets import UsageError, create_model
 from recipes.adversarial import Adversarial, discriminator_loss, generator_loss
 from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
 from recipes.config import AddaConfig, TrainConfig
@@ -22,10 +23,11 @@ from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.scores import head_of, summarize
-from recipes.train import batch_size_for, jit_compile, train
+from recipes.train import SMALL_SET, jit_compile, train
 
 SCHEMA = 1
-ACCURACIES = ("source", "source_only", "adapted", "target_supervised")
+ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
+LENET = {"widths": (20, 50), "head_widths": (500,), "activation": "relu"}  # Caffe's, which the paper adapts
 EMBEDDED = 500  # test images of each domain in the plot
 
 
@@ -84,14 +86,14 @@ def encoder_of(classifier: keras.Model) -> keras.Model:
     features = head_of(classifier).input
     if len(features.shape) != 2:
         raise UsageError(f"{classifier.name}: its features have shape {features.shape[1:]}, adaptation needs vectors")
-    return keras.Model(classifier.inputs, features, name="encoder")
+    return keras.Model(classifier.input, features, name="encoder")
 
 
 def with_classifier(encoder: keras.Model, classifier: keras.Model) -> keras.Model:
     """An encoder with the last dense layer of a classifier behind it: an ordinary model to save and to export."""
     head = head_of(classifier)
     copy = layers.Dense.from_config(head.get_config())
-    model = keras.Model(encoder.inputs, copy(encoder.outputs[0]), name=classifier.name)
+    model = keras.Model(encoder.input, copy(encoder.output), name=classifier.name)
     copy.set_weights(head.get_weights())
     return model
 
@@ -168,7 +170,8 @@ def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
 def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, Any]:
     """Trains on the source, adapts to the target, and tests; nothing is chosen by a target label.
 
-    Three steps, each of which an interrupted run keeps: supervised training on the source (`source_model.keras`),
+    The target encoder starts from the source's weights and normalises pixels by the target's own statistics. Three
+    steps, each of which an interrupted run keeps: supervised training on the source (`source_model.keras`),
     adversarial adaptation (`checkpoint.npz`, then `target_model.keras`), and, for comparison alone, supervised training
     on the target (`supervised_model.keras`).
 
@@ -178,8 +181,9 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
         resume: Whether to go on with what is there.
 
     Returns:
-        Accuracies on the target's test images: `source_only`, `adapted` (after the last epoch), `target_supervised`;
-        and on the source's, `source`; the history of the losses, and the seconds of adaptation.
+        Accuracies on the target's test images: `source_only`, `renormalized` (the same weights with the target's pixel
+        statistics, from which adaptation starts), `adapted` (after the last epoch), `target_supervised`; and on the
+        source's, `source`; the history of the losses, and the seconds of adaptation.
 
     Raises:
         UsageError: If the domains do not go together, or the model cannot be adapted, or training breaks off.
@@ -188,35 +192,58 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     source, target = domains(config)
     ensure_folder(out)
     classifier = _classifier(config, source, out / "source_model.keras", resume=resume)
-    before = encoder_of(classifier)
-    start = time.perf_counter()
-    game, history = _adapt(config, before, source, target, out / "checkpoint.npz", resume=resume)
-    seconds = time.perf_counter() - start
-    adapted = with_classifier(game.players["target"], classifier)
+    start = with_statistics_of(target, config, classifier)
+    before, after = encoder_of(classifier), encoder_of(start)
+    began = accuracy(start, target)
+    started = time.perf_counter()
+    history = _adapt(config, before, after, source, target, out / "checkpoint.npz", resume=resume)
+    seconds = time.perf_counter() - started
+    adapted = with_classifier(after, classifier)
     with replacing(out / "target_model.keras") as part:
         adapted.save(part)
     supervised = _classifier(config, target, out / "supervised_model.keras", resume=resume)
-    after = game.players["target"]
-    features = {
-        "source encoder": [before.predict(one.x_test[:EMBEDDED], verbose=0) for one in (source, target)],
-        "target encoder": [
-            encoder.predict(one.x_test[:EMBEDDED], verbose=0) for encoder, one in ((before, source), (after, target))
-        ],
-    }
     with replacing(out / "embedding.png") as part:
-        labels = [one.y_test[:EMBEDDED] for one in (source, target)]
-        draw_embedding(features, labels, config.data).savefig(part, dpi=110)
+        draw_features({"source encoder": before, "target encoder": after}, before, source, target).savefig(
+            part, dpi=110
+        )
     with replacing(out / "curves.png") as part:
         draw_losses(history).savefig(part, dpi=110)
     return {
         "seed": config.seed,
         "source": accuracy(classifier, source),
         "source_only": accuracy(classifier, target),
+        "renormalized": began,
         "adapted": accuracy(adapted, target),
         "target_supervised": accuracy(supervised, target),
         "seconds": round(seconds, 1),
         "history": history,
     }
+
+
+def network(config: AddaConfig) -> tuple[str, dict[str, Any]]:
+    """The registered name of the classifier, and the options that make it the paper's."""
+    return ("lenet5", LENET) if config.model == "lenet" else (config.model, {})
+
+
+def with_statistics_of(target: Dataset, config: AddaConfig, classifier: keras.Model) -> keras.Model:
+    """A copy of a classifier that normalises pixels by another domain's mean and deviation, which need no labels."""
+    name, options = network(config)
+    sized = {"input_shape": target.image_shape, "classes": target.classes, "pixel_stats": target.pixel_stats}
+    copy = create_model(name, **sized, **options)
+    copy.set_weights(classifier.get_weights())
+    return copy
+
+
+def draw_features(
+    encoders: dict[str, keras.Model], source_encoder: keras.Model, source: Dataset, target: Dataset
+) -> Figure:
+    """Features of test images of both domains, those of the target by each of some encoders."""
+    shown = [one.x_test[:EMBEDDED] for one in (source, target)]
+    features = {
+        name: [source_encoder.predict(shown[0], verbose=0), encoder.predict(shown[1], verbose=0)]
+        for name, encoder in encoders.items()
+    }
+    return draw_embedding(features, [one.y_test[:EMBEDDED] for one in (source, target)], [source.name, target.name])
 
 
 def domains(config: AddaConfig) -> tuple[Dataset, Dataset]:
@@ -231,19 +258,25 @@ def domains(config: AddaConfig) -> tuple[Dataset, Dataset]:
 def _classifier(config: AddaConfig, data: Dataset, path: Path, *, resume: bool) -> keras.Model:
     if resume and path.exists():
         return load_model(path)
-    training = TrainConfig(model=config.model, data=data.name, epochs=config.source_epochs, seed=config.seed)
-    model = train(training, data).model
+    name, options = network(config)
+    training = TrainConfig(model=name, data=data.name, epochs=config.source_epochs, seed=config.seed)
+    model = train(training, data, **options).model
     with replacing(path) as part:
         model.save(part)
     return model
 
 
 def _adapt(
-    config: AddaConfig, source_encoder: keras.Model, source: Dataset, target: Dataset, path: Path, *, resume: bool
-) -> tuple[ADDA, dict[str, list[float]]]:
+    config: AddaConfig,
+    source_encoder: keras.Model,
+    target_encoder: keras.Model,
+    source: Dataset,
+    target: Dataset,
+    path: Path,
+    *,
+    resume: bool,
+) -> dict[str, list[float]]:
     keras.utils.set_random_seed(config.seed)
-    target_encoder = keras.models.clone_model(source_encoder)
-    target_encoder.set_weights(source_encoder.get_weights())
     logits = 2 if config.discriminator == "softmax" else 1
     game = ADDA(
         source_encoder,
@@ -256,20 +289,20 @@ def _adapt(
     )
     before = load_checkpoint(path, game) if resume and path.exists() else Progress(0, {})
     saved = Checkpoints(path, before, config.seed)
-    batch_size = config.batch_size or max(map(batch_size_for, (source, target)))
-    steps = steps_of(source.x_train, target.x_train, batch_size)
-    if before.epoch < config.epochs:
-        with bar(f"adda, seed {config.seed}", steps * (config.epochs - before.epoch)) as step:
+    steps = steps_of(source.x_train, target.x_train, config.batch_size)
+    epochs = config.epochs or (5 if max(len(source.x_train), len(target.x_train)) >= SMALL_SET else 25)
+    if before.epoch < epochs:
+        with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step:
             game.fit(
-                pairs(source.x_train, target.x_train, batch_size, config.seed, before.epoch),
+                pairs(source.x_train, target.x_train, config.batch_size, config.seed, before.epoch),
                 steps_per_epoch=steps,
                 initial_epoch=before.epoch,
-                epochs=config.epochs,
+                epochs=epochs,
                 shuffle=False,
                 verbose=0,
-                callbacks=[FitProgress(step, config.epochs), saved],
+                callbacks=[FitProgress(step, epochs), saved],
             )
-    return game, saved.history
+    return saved.history
 
 
 def accuracy(model: keras.Model, data: Dataset) -> float:

@@ -192,14 +192,15 @@ class AddaConfig:
     data: tuple[str, str] = ("digits", "digits_shifted")
     """Source, whose labels are used, and target, whose training labels serve the comparison alone: digits and
     digits_shifted (built in), mnist, usps, other names or paths of .npz files as for `train`."""
-    model: str = "lenet5"
-    """Registered name of the classifier; its layers in front of the last dense one are the encoder."""
-    source_epochs: int = 10
+    model: str = "lenet"
+    """Classifier: lenet (LeNet-5 in the widths of Caffe's, as the paper has it) or a registered name; its layers in
+    front of the last dense one are the encoder."""
+    source_epochs: int = 5
     """Passes over the source in supervised training, and over the target for the comparison."""
-    epochs: int = 25
-    """Passes over the larger domain in adversarial adaptation."""
-    batch_size: int | None = None
-    """Images of each domain in a step; None: 32 for sets below 10,000 images, else 128."""
+    epochs: int | None = None
+    """Passes over the larger domain in adversarial adaptation; None: 25 below 10,000 images, else 5."""
+    batch_size: int = 32
+    """Images of each domain in a step."""
     learning_rate: float = 2e-4
     """Of Adam with beta_1 = 0.5, for target encoder and discriminator."""
     discriminator: Literal["binary", "softmax"] = "binary"
@@ -219,8 +220,8 @@ class AddaConfig:
             self,
             ("data", self.data[0] != self.data[1], "two domains"),
             ("source_epochs", self.source_epochs >= 1, "at least 1"),
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size is None or self.batch_size >= 2, "at least 2"),
+            ("epochs", self.epochs is None or self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 2, "at least 2"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("units", self.units >= 1, "at least 1"),
             ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),

@@ -220,7 +220,7 @@ class Scorer:
 
     def __init__(self, model: keras.Model, about: str, inception: keras.Model | None = None) -> None:
         self.model, self.about = model, about
-        self._both = keras.Model(model.inputs, [head_of(model).input, model.output])
+        self._both = keras.Model(model.input, [head_of(model).input, model.output])
         self._inception = inception
 
     def score(self, samples: np.ndarray, data: Dataset) -> dict[str, Any]:
@@ -279,11 +279,12 @@ def inception_features(weights: Path, image_shape: tuple[int, int, int]) -> kera
     """InceptionV3 up to its pool, (height, width, 1 or 3) with pixels from 0 to 255 -> (2048,).
 
     Args:
-        weights: A file that `keras_resnets.InceptionV3(weights=...)` takes.
+        weights: A file that `keras_resnets.InceptionV3(weights=...)` takes, trained on pixels from -1 to 1 as those of
+            the published distance are.
         image_shape: Of the images, which are enlarged to 299x299.
     """
-    network = create_model("inceptionv3", weights=str(weights), include_preprocessing=True)
-    features = keras.Model(network.inputs, head_of(network).input)
+    network = create_model("inceptionv3", weights=str(weights), pixel_stats=([127.5] * 3, [127.5] * 3))
+    features = keras.Model(network.input, head_of(network).input)
     x = inputs = keras.Input(image_shape)
     if image_shape[2] == 1:
         x = keras.layers.Concatenate()([x, x, x])

@@ -40,8 +40,13 @@ class Run:
     seconds: float
 
 
-def train(config: TrainConfig, data: Dataset) -> Run:
+def train(config: TrainConfig, data: Dataset, **options: Any) -> Run:
     """Trains one model, sized for the data and with the normalisation of its pixels inside.
+
+    Args:
+        config: What decides the run.
+        data: Images and labels.
+        options: Fields of the model's spec that differ from the registered ones.
 
     Returns:
         The run, with the model as it is after the last epoch.
@@ -50,7 +55,8 @@ def train(config: TrainConfig, data: Dataset) -> Run:
         UsageError: If the model is unknown, cannot take images of that size, or diverges.
     """
     keras.utils.set_random_seed(config.seed)
-    model = create_model(config.model, input_shape=data.image_shape, classes=data.classes, pixel_stats=data.pixel_stats)
+    sized = {"input_shape": data.image_shape, "classes": data.classes, "pixel_stats": data.pixel_stats}
+    model = create_model(config.model, **sized, **options)
     batch_size = config.batch_size or batch_size_for(data)
     steps = -(-len(data.x_train) // batch_size) * config.epochs
     warmup = max(1, steps // 10)

@@ -26,6 +26,9 @@ README = ROOT / "README.md"
 EXPORT = ROOT / "export" / "README.md"
 COMPARE = ROOT / "recipes" / "results" / "compare.json"
 COMPRESSED = sorted((ROOT / "recipes" / "results").glob("compress-*.json"))
+GAMES = sorted((ROOT / "recipes" / "results").glob("*gan-*.json"))
+ADAPTED = sorted((ROOT / "recipes" / "results").glob("adda-*.json"))
+STEPS = ROOT / "tests" / "benchmarks" / "adversarial.json"
 QUICKSTART = ROOT / "recipes" / "results" / "quickstart.json"
 PLOT = QUICKSTART.with_suffix(".png")
 SLOWER = 0.95  # a speed-up below this is more than the noise of a run
@@ -186,8 +189,63 @@ def label_of(results: dict, row: Compressed) -> str:
     return row.name if row.name.startswith("original") else ", ".join([*words, config["then"]])
 
 
+def adversarial() -> str:
+    lines = ["| from, to | source only | renormalized | adapted | target labels | seeds | minutes a seed |"]
+    lines.append("| :-- | --: | --: | --: | --: | --: | --: |")
+    for path in ADAPTED:
+        results = json.loads(path.read_text())
+        scores = " | ".join(
+            f"{results[key]['mean']:.2%} ± {100 * results[key]['std']:.2f}"
+            for key in ("source_only", "renormalized", "adapted", "target_supervised")
+        )
+        minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
+        lines.append(f"| {', '.join(results['config']['data'])} | {scores} | {len(results['seeds'])} | {minutes:.1f} |")
+    lines += ["", "| game | epochs | FID | precision | recall | rarest class | seeds | minutes a seed |"]
+    lines.append("| :-- | --: | --: | --: | --: | --: | --: | --: |")
+    for path in GAMES:
+        results = json.loads(path.read_text())
+        minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
+        lines.append(
+            f"| {path.stem} | {results['config']['epochs']} | {results['fid']['mean']:.2f} ± "
+            f"{results['fid']['std']:.2f} | {results['precision']['mean']:.1%} | {results['recall']['mean']:.1%} | "
+            f"{results['smallest_share']['mean']:.1%} | {len(results['seeds'])} | {minutes:.1f} |"
+        )
+    environment = results["environment"]
+    last = results["runs"][-1]
+    note = (
+        f"`make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation over "
+        f"the seeds; {environment['processor']}, {environment['cores']} cores, Keras {environment['keras']} on "
+        f"{results['backend']}. The features of FID, precision and recall are those of a LeNet-5 trained here "
+        f"({last['scorer_accuracy']:.2%} on the test images): they compare runs of this project only; "
+        f"{last['images']:,} real and as many generated images, {last['samples']:,} samples for the classes."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+def steps() -> str:
+    results = json.loads(STEPS.read_text())
+    lines = ["| backend | GAN step | ADDA step |", "| :-- | --: | --: |"]
+    lines += [
+        f"| {backend} | {result['gan']['ratio']:.2f} | {result['adda']['ratio']:.2f} |"
+        for backend, result in results.items()
+    ]
+    environment = next(iter(results.values()))["environment"]
+    note = (
+        f"`make bench`: `fit` over a loop written by hand for the backend, the same networks and batches, in turns; "
+        f"{environment['processor']}, {environment['cores']} cores."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
 PARTS = {
-    README: {"models": models, "quickstart": quickstart, "proof": proof, "cost": cost},
+    README: {
+        "models": models,
+        "quickstart": quickstart,
+        "proof": proof,
+        "cost": cost,
+        "adversarial": adversarial,
+        "steps": steps,
+    },
     EXPORT: {"modes": modes, "compare": compare, "compress": compress},
 }
 
