@@ -16,7 +16,7 @@ from export import load_model
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
-from recipes.adversarial import Adversarial, discriminator_loss, generator_loss
+from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
 from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
 from recipes.config import AddaConfig, TrainConfig
 from recipes.data import Dataset, load, pixel_limit
@@ -283,14 +283,14 @@ def _adapt(
         target_encoder,
         feature_discriminator(source_encoder.output_shape[-1], config.units, logits),
     )
+    steps = steps_of(source.x_train, target.x_train, config.batch_size)
+    epochs = config.epochs or (5 if max(len(source.x_train), len(target.x_train)) >= SMALL_SET else 25)
+    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
     game.compile(
-        {player: keras.optimizers.Adam(config.learning_rate, beta_1=0.5) for player in game.players},
-        jit_compile=jit_compile(),
+        {player: keras.optimizers.Adam(schedule, beta_1=0.5) for player in game.players}, jit_compile=jit_compile()
     )
     before = load_checkpoint(path, game) if resume and path.exists() else Progress(0, {})
     saved = Checkpoints(path, before, config.seed)
-    steps = steps_of(source.x_train, target.x_train, config.batch_size)
-    epochs = config.epochs or (5 if max(len(source.x_train), len(target.x_train)) >= SMALL_SET else 25)
     if before.epoch < epochs:
         with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step:
             game.fit(
@@ -300,7 +300,7 @@ def _adapt(
                 epochs=epochs,
                 shuffle=False,
                 verbose=0,
-                callbacks=[FitProgress(step, epochs), saved],
+                callbacks=[FitProgress(step, epochs), Collapse(), saved],
             )
     return saved.history
 

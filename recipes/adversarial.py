@@ -15,6 +15,8 @@ from recipes._backend import Steps
 
 Objective = Literal["non-saturating", "minimax"]
 
+COLLAPSED = 1e-3  # a discriminator's loss over an epoch that it has won
+
 
 class OptimizerGroup(keras.Optimizer):
     """The players' optimizers, as the single one that `compile` takes.
@@ -89,6 +91,22 @@ class Adversarial(Steps, keras.Model):
         for name, value in self.adversarial_step(data).items():
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
+
+
+class Collapse(keras.callbacks.Callback):
+    """Stops a run whose discriminator tells everything apart: its gradients say nothing any more.
+
+    Raises:
+        UsageError: Behind such an epoch, before it is saved.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {})["d_loss"])
+        if loss < COLLAPSED:
+            raise UsageError(
+                f"the discriminator's loss fell to {loss:.1e} in epoch {epoch + 1}: its opponent has nothing to "
+                f"learn from; lower the learning rate. The checkpoint keeps the epoch before"
+            )
 
 
 def one_logit(logits: Any) -> Any:

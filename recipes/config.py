@@ -202,7 +202,7 @@ class AddaConfig:
     batch_size: int = 32
     """Images of each domain in a step."""
     learning_rate: float = 2e-4
-    """Of Adam with beta_1 = 0.5, for target encoder and discriminator."""
+    """Of Adam with beta_1 = 0.5, for target encoder and discriminator; a cosine leads from it to 0."""
     discriminator: Literal["binary", "softmax"] = "binary"
     """One logit with binary cross-entropy, or two with softmax cross-entropy: the same loss."""
     units: int = 500

@@ -12,6 +12,7 @@ import numpy as np
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
+from recipes.adversarial import Collapse
 from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
 from recipes.data import Dataset, pixel_limit
@@ -27,7 +28,6 @@ SCHEMA = 1
 SHOWN = 100  # samples of a grid
 SAMPLES = 10_000  # whose classes are counted
 SCORERS = {1: ("lenet5", 10), 3: ("resnet8", 5)}  # network and epochs for images of one and of three channels
-COLLAPSED = 1e-3  # a discriminator's loss over an epoch at which the generator has nothing to learn from
 LATENTS_OF_SAMPLES = 2**32  # a seed that no training takes
 
 
@@ -190,22 +190,6 @@ class Samples(keras.callbacks.Callback):
         images = draw(sampled_generator(self.model, self.config), self.config, SHOWN)
         with replacing(self.folder / name_of(epoch + 1)) as part:
             draw_grid(images).save(part)
-
-
-class Collapse(keras.callbacks.Callback):
-    """Stops a run whose discriminator tells everything apart: its gradients say nothing any more.
-
-    Raises:
-        UsageError: Behind such an epoch, before it is saved.
-    """
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {})["d_loss"])
-        if loss < COLLAPSED:
-            raise UsageError(
-                f"the discriminator's loss fell to {loss:.1e} in epoch {epoch + 1}: the generator has nothing to learn "
-                f"from; lower the learning rate, or smooth labels. The checkpoint keeps the epoch before"
-            )
 
 
 class Scorer:

@@ -4,9 +4,10 @@ import pytest
 from PIL import Image
 
 from keras_resnets import UsageError, create_model
+from recipes.adversarial import Collapse
 from recipes.config import DcganConfig, GanConfig
 from recipes.data import load
-from recipes.generation import Collapse, Scorer, draw, prepare_scorer, scaled
+from recipes.generation import Scorer, draw, prepare_scorer, scaled
 from recipes.samples import draw_grid, write_film
 
 
@@ -68,7 +69,7 @@ def test_features_of_inception(data, tmp_path):
 
 def test_a_discriminator_that_wins_stops_the_run():
     Collapse().on_epoch_end(0, {"d_loss": 0.5})
-    with pytest.raises(UsageError, match="in epoch 3: the generator has nothing to learn from"):
+    with pytest.raises(UsageError, match="in epoch 3: its opponent has nothing to learn from"):
         Collapse().on_epoch_end(2, {"d_loss": 1e-5})
 
 
