@@ -1,7 +1,6 @@
 """Adversarial discriminative domain adaptation: a classifier of one domain learns another without its labels."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -183,7 +182,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     Returns:
         Accuracies on the target's test images: `source_only`, `renormalized` (the same weights with the target's pixel
         statistics, from which adaptation starts), `adapted` (after the last epoch), `target_supervised`; and on the
-        source's, `source`; the history of the losses, and the seconds of adaptation.
+        source's, `source`; epoch, history of the losses and seconds of adaptation.
 
     Raises:
         UsageError: If the domains do not go together, or the model cannot be adapted, or training breaks off.
@@ -195,9 +194,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     start = with_statistics_of(target, config, classifier)
     before, after = encoder_of(classifier), encoder_of(start)
     began = accuracy(start, target)
-    started = time.perf_counter()
-    history = _adapt(config, before, after, source, target, out / "checkpoint.npz", resume=resume)
-    seconds = time.perf_counter() - started
+    progress = _adapt(config, before, after, source, target, out / "checkpoint.npz", resume=resume)
     adapted = with_classifier(after, classifier)
     with replacing(out / "target_model.keras") as part:
         adapted.save(part)
@@ -207,7 +204,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
             part, dpi=110
         )
     with replacing(out / "curves.png") as part:
-        draw_losses(history).savefig(part, dpi=110)
+        draw_losses(progress.history).savefig(part, dpi=110)
     return {
         "seed": config.seed,
         "source": accuracy(classifier, source),
@@ -215,8 +212,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
         "renormalized": began,
         "adapted": accuracy(adapted, target),
         "target_supervised": accuracy(supervised, target),
-        "seconds": round(seconds, 1),
-        "history": history,
+        **asdict(progress),
     }
 
 
@@ -275,7 +271,7 @@ def _adapt(
     path: Path,
     *,
     resume: bool,
-) -> dict[str, list[float]]:
+) -> Progress:
     keras.utils.set_random_seed(config.seed)
     logits = 2 if config.discriminator == "softmax" else 1
     game = ADDA(
@@ -289,7 +285,7 @@ def _adapt(
     game.compile(
         {player: keras.optimizers.Adam(schedule, beta_1=0.5) for player in game.players}, jit_compile=jit_compile()
     )
-    before = load_checkpoint(path, game) if resume and path.exists() else Progress(0, {})
+    before = load_checkpoint(path, game) if resume and path.exists() else Progress()
     saved = Checkpoints(path, before, config.seed)
     if before.epoch < epochs:
         with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step:
@@ -302,7 +298,7 @@ def _adapt(
                 verbose=0,
                 callbacks=[FitProgress(step, epochs), Collapse(), saved],
             )
-    return saved.history
+    return saved.progress
 
 
 def accuracy(model: keras.Model, data: Dataset) -> float:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ class Progress:
     Attributes:
         epoch: Epochs that are done.
         history: One value an epoch of each figure.
+        seconds: Time that they took.
     """
 
-    epoch: int
-    history: dict[str, list[float]]
+    epoch: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
@@ -40,7 +43,7 @@ def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
         progress: How far it is.
     """
     arrays = {f"{place:05}": keras.ops.convert_to_numpy(state.value) for place, state in enumerate(_state(model))}
-    about = {"schema": SCHEMA, "epoch": progress.epoch, "history": progress.history}
+    about = {"schema": SCHEMA, "progress": asdict(progress)}
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
         file.flush()
@@ -60,7 +63,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             values = [archive[f"{place:05}"] for place in range(len(archive.files) - 1)]
-        schema, progress = about["schema"], Progress(int(about["epoch"]), about["history"])
+        schema, progress = about["schema"], Progress(**about["progress"])
     except Exception as error:  # a damaged file can fail anywhere in zip, zlib, numpy and json
         raise UsageError(f"{path} cannot be read: {first_line(error)}; start again with --overwrite") from error
     if schema != SCHEMA:
@@ -92,24 +95,24 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(self, path: Path, before: Progress, seed: int) -> None:
         super().__init__()
-        self.path, self.seed = path, seed
-        self.epoch, self.history = before.epoch, {key: list(values) for key, values in before.history.items()}
+        self.path, self.seed, self.progress = path, seed, before
+        self._start = time.perf_counter() - before.seconds
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if batch == 0:  # not when the epoch begins: PyTorch's loader draws a number before its first batch
-            keras.utils.set_random_seed((self.seed + self.epoch) % 2**32)
+            keras.utils.set_random_seed((self.seed + self.progress.epoch) % 2**32)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():
             if not np.isfinite(float(value)):
-                kept = f"{self.path} keeps epoch {self.epoch}" if self.epoch else "there is no epoch to go back to"
+                done = self.progress.epoch
+                kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
                 raise UsageError(
-                    f"{name} is {float(value)} in epoch {self.epoch + 1}, step {batch + 1}; {kept}; "
-                    f"lower the learning rate"
+                    f"{name} is {float(value)} in epoch {done + 1}, step {batch + 1}; {kept}; lower the learning rate"
                 )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
-        self.epoch = epoch + 1
-        save_checkpoint(self.path, self.model, Progress(self.epoch, self.history))
+        past = self.progress.history
+        history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
+        self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
+        save_checkpoint(self.path, self.model, self.progress)

@@ -1,7 +1,6 @@
 """Runs of GAN and DCGAN: trained, sampled, scored, and gone on with where they were interrupted."""
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
         resume: Whether to go on from the checkpoint that is there.
 
     Returns:
-        The scores of the last epoch's generator, with the seconds that this call trained.
+        The scores of the last epoch's generator, with epoch, history and seconds of the training.
 
     Raises:
         UsageError: If the images do not fit, a loss is no number, the discriminator leaves the generator behind, or
@@ -53,10 +52,9 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
     ensure_folder(out / "samples")
     model = build(config, data.image_shape)
     path = out / "checkpoint.npz"
-    before = load_checkpoint(path, model) if resume and path.exists() else Progress(0, {})
+    before = load_checkpoint(path, model) if resume and path.exists() else Progress()
     saved = Checkpoints(path, before, config.seed)
     steps = len(images) // (config.discriminator_steps * config.batch_size)
-    start = time.perf_counter()
     if before.epoch < config.epochs:
         with bar(
             f"{'dcgan' if isinstance(config, DcganConfig) else 'gan'}, seed {config.seed}",
@@ -73,21 +71,14 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
                 verbose=0,
                 callbacks=[FitProgress(step, config.epochs), Collapse(), Samples(config, out / "samples"), saved],
             )
-    seconds = time.perf_counter() - start
     generator = sampled_generator(model, config)
     with replacing(out / "generator.keras") as part:
         generator.save(part)
-    write_film([out / "samples" / name_of(epoch) for epoch in range(1, saved.epoch + 1)], out / "film.gif")
+    write_film([out / "samples" / name_of(epoch) for epoch in range(1, saved.progress.epoch + 1)], out / "film.gif")
     with replacing(out / "curves.png") as part:
-        draw_losses(saved.history).savefig(part, dpi=110)
+        draw_losses(saved.progress.history).savefig(part, dpi=110)
     scores = scorer.score(draw(generator, config, SAMPLES), data)
-    return {
-        "seed": config.seed,
-        "epochs": saved.epoch,
-        "seconds": round(seconds, 1),
-        **scores,
-        "history": saved.history,
-    }
+    return {"seed": config.seed, **asdict(saved.progress), **scores}
 
 
 def check(config: GameConfig, data: Dataset) -> None:

@@ -190,36 +190,35 @@ def label_of(results: dict, row: Compressed) -> str:
 
 
 def adversarial() -> str:
+    adapted, games = ({path.stem: json.loads(path.read_text()) for path in paths} for paths in (ADAPTED, GAMES))
     lines = ["| from, to | source only | renormalized | adapted | target labels | seeds | minutes a seed |"]
     lines.append("| :-- | --: | --: | --: | --: | --: | --: |")
-    for path in ADAPTED:
-        results = json.loads(path.read_text())
+    for results in adapted.values():
         scores = " | ".join(
             f"{results[key]['mean']:.2%} ± {100 * results[key]['std']:.2f}"
             for key in ("source_only", "renormalized", "adapted", "target_supervised")
         )
-        minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
-        lines.append(f"| {', '.join(results['config']['data'])} | {scores} | {len(results['seeds'])} | {minutes:.1f} |")
+        lines.append(f"| {', '.join(results['config']['data'])} | {scores} | {repeated(results)} |")
     lines += ["", "| game | epochs | FID | precision | recall | rarest class | seeds | minutes a seed |"]
     lines.append("| :-- | --: | --: | --: | --: | --: | --: | --: |")
-    for path in GAMES:
-        results = json.loads(path.read_text())
-        minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
-        lines.append(
-            f"| {path.stem} | {results['config']['epochs']} | {results['fid']['mean']:.2f} ± "
-            f"{results['fid']['std']:.2f} | {results['precision']['mean']:.1%} | {results['recall']['mean']:.1%} | "
-            f"{results['smallest_share']['mean']:.1%} | {len(results['seeds'])} | {minutes:.1f} |"
-        )
-    environment = results["environment"]
-    last = results["runs"][-1]
+    for name, results in games.items():
+        scores = " | ".join(f"{results[key]['mean']:.1%}" for key in ("precision", "recall", "smallest_share"))
+        epochs, fid = results["config"]["epochs"], results["fid"]["mean"]
+        lines.append(f"| {name} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
+    environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"`make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation over "
-        f"the seeds; {environment['processor']}, {environment['cores']} cores, Keras {environment['keras']} on "
-        f"{results['backend']}. The features of FID, precision and recall are those of a LeNet-5 trained here "
-        f"({last['scorer_accuracy']:.2%} on the test images): they compare runs of this project only; "
-        f"{last['images']:,} real and as many generated images, {last['samples']:,} samples for the classes."
+        f"the seeds; {environment['processor']}, Keras {environment['keras']} on {results['backend']}. FID, precision "
+        f"and recall by the features of a LeNet-5 trained here ({scored['scorer_accuracy']:.2%} on the test images), "
+        f"so that they compare runs of this project only: {scored['images']:,} real and as many generated images, "
+        f"{scored['samples']:,} samples for the classes."
     )
     return "\n".join(lines) + f"\n\n{note}"
+
+
+def repeated(results: dict) -> str:
+    minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
+    return f"{len(results['seeds'])} | {minutes:.0f}"
 
 
 def steps() -> str:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from keras_resnets import create_model
 from recipes.__main__ import main
 
 
@@ -18,6 +19,14 @@ def run(monkeypatch, capfd, *arguments):
         code = stop.code or 0
     captured = capfd.readouterr()
     return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="session")
+def scorer_file(data, tmp_path_factory):
+    """A classifier of the blobs, untrained: it scores images, if not well, in no time."""
+    path = tmp_path_factory.mktemp("scorer") / "scorer.keras"
+    create_model("lenet5", input_shape=data.image_shape, classes=data.classes).save(path)
+    return path
 
 
 @pytest.fixture

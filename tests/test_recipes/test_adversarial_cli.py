@@ -27,9 +27,22 @@ def darker_file(tmp_path):
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_gan_of_two_seeds(cli, blobs_file, tmp_path):
+def test_gan_of_two_seeds(cli, blobs_file, scorer_file, tmp_path):
     out = tmp_path / "gan"
-    options = ("--data", blobs_file, "--epochs", 2, "--batch-size", 16, "--seeds", 2, "--out", out)
+    options = (
+        "--data",
+        blobs_file,
+        "--epochs",
+        2,
+        "--batch-size",
+        16,
+        "--seeds",
+        2,
+        "--scorer",
+        scorer_file,
+        "--out",
+        out,
+    )
     code, printed, err = cli("gan", *options)
     assert (code, err) == (0, "")
     assert "FID" in printed
@@ -60,7 +73,7 @@ def test_gan_of_two_seeds(cli, blobs_file, tmp_path):
         "gan", "--data", blobs_file, "--epochs", 3, "--batch-size", 16, "--out", out, "--resume", "--seeds", 2
     )
     assert (code, err) == (0, "")
-    assert [run["epochs"] for run in json.loads((out / "metrics.json").read_text())["runs"]] == [3, 3]
+    assert [run["epoch"] for run in json.loads((out / "metrics.json").read_text())["runs"]] == [3, 3]
 
 
 @pytest.mark.once

@@ -88,7 +88,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(kind, data, tmp_path):
 
     def fit(path, *callbacks):
         model = build(config, data.image_shape)
-        before = load_checkpoint(path, model) if path.exists() else Progress(0, {})
+        before = load_checkpoint(path, model) if path.exists() else Progress()
         saved = Checkpoints(path, before, config.seed)
         stream = batches(images, config.latent, config.batch_size, 1, config.seed, before.epoch)
         model.fit(
@@ -100,7 +100,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(kind, data, tmp_path):
             verbose=0,
             callbacks=[saved, *callbacks],
         )
-        return model, saved.history
+        return model, saved.progress.history
 
     model, history = fit(tmp_path / "whole.npz")
     with pytest.raises(KeyboardInterrupt):
@@ -128,7 +128,7 @@ def test_a_loss_that_is_no_number_keeps_the_epoch_before(tmp_path):
             epochs=3,
             shuffle=False,
             verbose=0,
-            callbacks=[Checkpoints(tmp_path / "a.npz", Progress(0, {}), seed=0)],
+            callbacks=[Checkpoints(tmp_path / "a.npz", Progress(), seed=0)],
         )
     other, _ = tiny_game("conv")
     assert load_checkpoint(tmp_path / "a.npz", other).epoch == 1
@@ -188,24 +188,24 @@ class TestRuns:
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_a_killed_process_goes_on(blobs_file, tmp_path):
+def test_a_killed_process_goes_on(blobs_file, scorer_file, tmp_path):
     def command(out, *more):
-        options = ["--data", blobs_file, "--epochs", 6, "--width", 4, "--batch-size", 16, "--seed", 3, "--out", out]
+        options = ["--data", blobs_file, "--epochs", 6, "--width", 4, "--batch-size", 16, "--seed", 3]
+        options += ["--scorer", scorer_file, "--out", out]
         return [sys.executable, "-m", "recipes", "dcgan", *map(str, (*options, *more))]
 
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run(command(whole), check=True, capture_output=True, env=environment)
-    scorer = ("--scorer", whole / "scorer.keras")
     with subprocess.Popen(
-        command(parts, *scorer), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(parts), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         while not (parts / "checkpoint.npz").exists():
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert not (parts / "metrics.json").exists()
-    subprocess.run(command(parts, *scorer, "--resume"), check=True, capture_output=True, env=environment)
+    subprocess.run(command(parts, "--resume"), check=True, capture_output=True, env=environment)
     weights = [keras.models.load_model(out / "generator.keras").get_weights() for out in (whole, parts)]
     assert_same(*weights)
     grids = [(out / "samples" / "epoch_0006.png").read_bytes() for out in (whole, parts)]

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from keras_resnets import UsageError, create_model
+from recipes import generation
 from recipes.adversarial import Collapse
 from recipes.config import DcganConfig, GanConfig
 from recipes.data import load
@@ -89,3 +90,12 @@ def test_grid_and_film(tmp_path):
         assert film.n_frames == 3
         assert film.size == grid.size
     assert draw_grid(images[..., :1]).mode == "L"
+
+
+def test_a_scorer_is_trained_once(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "SCORERS", {3: ("lenet5", 1)})
+    first = prepare_scorer(data, tmp_path, None, None)
+    again = prepare_scorer(data, tmp_path, None, None)
+    assert (tmp_path / "scorer.keras").exists()
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
