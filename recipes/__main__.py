@@ -112,12 +112,23 @@ class _Game(_Runs):
         from dataclasses import asdict, replace
 
         from recipes.data import load
-        from recipes.generation import check, generate, prepare_scorer, write_metrics
+        from recipes.generation import (
+            Scorer,
+            check,
+            generate,
+            in_bytes,
+            inception_features,
+            read_scorer,
+            train_scorer,
+            write_metrics,
+        )
         from recipes.progress import console
         from recipes.runs import open_runs
 
-        data = load(config.data)
+        data = in_bytes(load(config.data))
         check(config, data)
+        given = read_scorer(self.scorer, data) if self.scorer else None
+        inception = inception_features(self.inception, data.image_shape) if self.inception else None
         folders = open_runs(
             self.out,
             asdict(config),
@@ -126,7 +137,7 @@ class _Game(_Runs):
             overwrite=self.overwrite,
             prolongs=["epochs"],
         )
-        scorer = prepare_scorer(data, self.out, self.scorer, self.inception)
+        scorer = Scorer(given or train_scorer(data, self.out / "scorer.keras"), inception)
         runs = [
             generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)
             for seed, folder in folders.items()
@@ -164,15 +175,12 @@ class Adda(_Runs, AddaConfig):
     def run(self) -> None:
         from dataclasses import asdict, replace
 
-        from recipes.adda import ACCURACIES, adapt, domains, network, write_metrics
+        from recipes.adda import ACCURACIES, adapt, check, write_metrics
         from recipes.progress import console
         from recipes.runs import open_runs
-        from recipes.train import check
 
         config = AddaConfig(**{field.name: getattr(self, field.name) for field in fields(AddaConfig)})
-        config.check()
-        source, _ = domains(config)
-        check(TrainConfig(model=network(config)[0], data=source.name), source)
+        check(config)
         folders = open_runs(
             self.out,
             asdict(config),
@@ -192,6 +200,8 @@ def _seeds(first: int, count: int) -> range:
 
     if count < 1:
         raise UsageError(f"--seeds {count}: give at least 1")
+    if first + count > 2**32:
+        raise UsageError(f"--seeds {count} from --seed {first}: the last one is above 2**32 - 1")
     return range(first, first + count)
 
 

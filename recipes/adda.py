@@ -23,10 +23,11 @@ from recipes.plots import draw_embedding, draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.scores import head_of, summarize
 from recipes.train import SMALL_SET, jit_compile, train
+from recipes.train import check as check_training
 
 SCHEMA = 1
 ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
-LENET = {"widths": (20, 50), "head_widths": (500,), "activation": "relu"}  # Caffe's, which the paper adapts
+LENET = {"widths": (20, 50), "head_widths": (500,), "activation": "relu"}  # as wide as Caffe's, which the paper adapts
 EMBEDDED = 500  # test images of each domain in the plot
 
 
@@ -77,12 +78,18 @@ def feature_discriminator(features: int, units: int, logits: int) -> keras.Model
 
 
 def encoder_of(classifier: keras.Model) -> keras.Model:
-    """A classifier up to the features in front of its last dense layer.
+    """A classifier up to the features in front of its last dense layer and of a dropout before that.
+
+    Dropped features would tell the target, which trains, from the source, which does not.
 
     Raises:
         UsageError: If it has no such layer on vectors.
     """
-    features = head_of(classifier).input
+    head = head_of(classifier)
+    before = classifier.layers[: classifier.layers.index(head)]
+    while before and isinstance(before[-1], layers.Dropout):
+        head = before.pop()
+    features = head.input
     if len(features.shape) != 2:
         raise UsageError(f"{classifier.name}: its features have shape {features.shape[1:]}, adaptation needs vectors")
     return keras.Model(classifier.input, features, name="encoder")
@@ -139,7 +146,7 @@ def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
     Images are resized bilinearly; grey becomes RGB of three equal channels.
 
     Raises:
-        UsageError: If they have different classes, or pixels in different ranges.
+        UsageError: If they have different classes, channels that do not fit, or pixels in different ranges.
     """
     if target.classes != source.classes:
         raise UsageError(
@@ -151,6 +158,9 @@ def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
             f"{source.name} has pixels from 0 to {limits[0]}, {target.name} from 0 to {limits[1]}: adaptation fails "
             f"between different ranges; scale one of them"
         )
+    depths = {source.image_shape[2], target.image_shape[2]}
+    if len(depths) > 1 and 1 not in depths:
+        raise UsageError(f"{source.name} and {target.name} have {depths} channels; give grey or RGB images")
     height, width, channels = map(max, source.image_shape, target.image_shape)
 
     def fit(images: np.ndarray) -> np.ndarray:
@@ -191,6 +201,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     source, target = domains(config)
     ensure_folder(out)
     classifier = _classifier(config, source, out / "source_model.keras", resume=resume)
+    keras.utils.set_random_seed(config.seed)  # of a copy's dropout; a loaded classifier has drawn nothing
     start = with_statistics_of(target, config, classifier)
     before, after = encoder_of(classifier), encoder_of(start)
     began = accuracy(start, target)
@@ -216,8 +227,21 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     }
 
 
+def check(config: AddaConfig) -> None:
+    """Finds what would stop a run, before any time is spent on it.
+
+    Raises:
+        UsageError: If a setting is out of range, the domains do not go together, or the model cannot be adapted.
+    """
+    config.check()
+    source, _ = domains(config)
+    name, options = network(config)
+    check_training(TrainConfig(model=name, data=source.name, seed=config.seed), source)
+    encoder_of(create_model(name, input_shape=source.image_shape, classes=source.classes, **options))
+
+
 def network(config: AddaConfig) -> tuple[str, dict[str, Any]]:
-    """The registered name of the classifier, and the options that make it the paper's."""
+    """The registered name of the classifier, and the options that make it as wide as the paper's."""
     return ("lenet5", LENET) if config.model == "lenet" else (config.model, {})
 
 

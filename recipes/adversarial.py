@@ -4,6 +4,7 @@ A subclass of `Adversarial` writes one step in `keras.ops` and calls `minimize` 
 TensorFlow, JAX and PyTorch.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,8 @@ from recipes._backend import Steps
 
 Objective = Literal["non-saturating", "minimax"]
 
-COLLAPSED = 1e-3  # a discriminator's loss over an epoch that it has won
+COLLAPSED = 1e-3  # above its least: a discriminator's loss over an epoch that it has won
+BROKEN = 10.0  # the same of one that has lost; guessing costs 2 log 2
 
 
 class OptimizerGroup(keras.Optimizer):
@@ -38,6 +40,11 @@ class OptimizerGroup(keras.Optimizer):
         """Those of all members, in their order."""
         return [variable for member in self.members.values() for variable in member.variables]
 
+    @property
+    def learning_rate(self) -> Any:
+        """There is none, so that a callback which would set it fails instead of doing nothing."""
+        raise AttributeError("a group has no learning rate: give each of its members a schedule")
+
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Not used: a gradient belongs to one member."""
         raise NotImplementedError("a group has no gradient of its own; call Adversarial.minimize(loss, player)")
@@ -45,6 +52,9 @@ class OptimizerGroup(keras.Optimizer):
 
 class Adversarial(Steps, keras.Model):
     """A game between networks that `fit` trains.
+
+    Of Keras's callbacks, those that save take `save_weights_only=True`, and learning rates follow schedules of the
+    players' optimizers.
 
     Args:
         players: The networks that learn, by name. Other networks that a step uses are attributes of the subclass.
@@ -71,13 +81,16 @@ class Adversarial(Steps, keras.Model):
             options: Those of `keras.Model.compile` that concern the step, such as `jit_compile` and `run_eagerly`.
 
         Raises:
-            UsageError: If there is not one optimizer for every player, and another for each.
+            UsageError: If there is not one optimizer for every player, and another for each; or under mixed_float16.
         """
         if set(optimizers) != set(self.players) or len({id(one) for one in optimizers.values()}) < len(self.players):
             raise UsageError(f"each of {', '.join(self.players)} needs an optimizer of its own, got {dict(optimizers)}")
+        if keras.config.dtype_policy().name == "mixed_float16":
+            raise UsageError("games have no loss scaling, without which float16 gradients vanish; use mixed_bfloat16")
         for name, player in self.players.items():
             optimizers[name].build(player.trainable_variables)
-        super().compile(OptimizerGroup({name: optimizers[name] for name in self.players}), **options)
+        group = OptimizerGroup({name: optimizers[name] for name in self.players})
+        super().compile(group, auto_scale_loss=False, **options)
 
     def minimize(self, loss: Callable[[], Any], player: str) -> Any:
         """Takes one step of a player's optimizer along the gradient of `loss()`; returns the loss before the step."""
@@ -94,18 +107,26 @@ class Adversarial(Steps, keras.Model):
 
 
 class Collapse(keras.callbacks.Callback):
-    """Stops a run whose discriminator tells everything apart: its gradients say nothing any more.
+    """Stops a game that is over: the discriminator tells everything apart, or nothing any more.
+
+    Args:
+        smoothing: Of the label of real images, whose entropy is the least that the discriminator's loss can be.
 
     Raises:
         UsageError: Behind such an epoch, before it is saved.
     """
 
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.least = -sum(share * math.log(share) for share in (smoothing, 1 - smoothing) if share)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         loss = float((logs or {})["d_loss"])
-        if loss < COLLAPSED:
+        if not COLLAPSED < loss - self.least < BROKEN:
+            reason = "its opponent has nothing to learn from" if loss < BROKEN else "it has lost all it knew"
             raise UsageError(
-                f"the discriminator's loss fell to {loss:.1e} in epoch {epoch + 1}: its opponent has nothing to "
-                f"learn from; lower the learning rate. The checkpoint keeps the epoch before"
+                f"the discriminator's loss is {loss:.2g} in epoch {epoch + 1}, which is not saved: {reason}; start "
+                f"again with --overwrite and a lower --learning-rate"
             )
 
 
@@ -124,7 +145,7 @@ def one_logit(logits: Any) -> Any:
 
 
 def discriminator_loss(real: Any, fake: Any, smoothing: float = 0.0) -> Any:
-    """-E[log D(real)] - E[log(1 - D(fake))], D the logistic function of the logits; its minimum is 0.
+    """-E[log D(real)] - E[log(1 - D(fake))], D the logistic function of the logits.
 
     With one-sided label smoothing real images have the label 1 - smoothing (Salimans et al. 2016, section 3.4).
 

@@ -15,6 +15,7 @@ from keras_resnets import UsageError
 from keras_resnets.errors import first_line
 
 SCHEMA = 1
+AGAIN = "start again with --overwrite and a lower --learning-rate"
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,12 @@ class Checkpoints(keras.callbacks.Callback):
             if not np.isfinite(float(value)):
                 done = self.progress.epoch
                 kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
-                raise UsageError(
-                    f"{name} is {float(value)} in epoch {done + 1}, step {batch + 1}; {kept}; lower the learning rate"
-                )
+                raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {batch + 1}; {kept}; {AGAIN}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for one in _state(self.model):
+            if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
+                raise UsageError(f"{one.path} holds no numbers behind epoch {epoch + 1}, which is not saved; {AGAIN}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
         self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)

@@ -1,13 +1,14 @@
 """Runs of GAN and DCGAN: trained, sampled, scored, and gone on with where they were interrupted."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from export import load_model
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
@@ -20,7 +21,7 @@ from recipes.gan import GAN, batches, dense_discriminator, dense_generator
 from recipes.plots import draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.samples import draw_grid, write_film
-from recipes.scores import frechet_distance, head_of, precision_and_recall, summarize
+from recipes.scores import NEIGHBOURS, frechet_distance, head_of, precision_and_recall, summarize
 from recipes.train import jit_compile, train
 
 SCHEMA = 1
@@ -35,7 +36,7 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
 
     Args:
         config: What decides the run.
-        data: Images to imitate; labels are not used.
+        data: Images to imitate, uint8; labels serve the scores alone.
         scorer: Scores the samples.
         out: Folder of the results.
         resume: Whether to go on from the checkpoint that is there.
@@ -69,7 +70,12 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
                 epochs=config.epochs,
                 shuffle=False,  # the batches are
                 verbose=0,
-                callbacks=[FitProgress(step, config.epochs), Collapse(), Samples(config, out / "samples"), saved],
+                callbacks=[
+                    FitProgress(step, config.epochs),
+                    Collapse(config.smoothing),
+                    Samples(config, out / "samples"),
+                    saved,
+                ],
             )
     generator = sampled_generator(model, config)
     with replacing(out / "generator.keras") as part:
@@ -88,16 +94,30 @@ def check(config: GameConfig, data: Dataset) -> None:
         UsageError: If a setting is out of range, or the images do not fit.
     """
     config.check()
-    pixel_limit(data.x_train)
     if data.image_shape[2] not in SCORERS:
         raise UsageError(f"{data.name} has images of {data.image_shape[2]} channels; give grey or RGB ones")
     if isinstance(config, DcganConfig):
         halvings(data.image_shape)
+    if len(data.x_test) <= NEIGHBOURS:
+        raise UsageError(f"{data.name} has {len(data.x_test)} test images; scores need more than {NEIGHBOURS}")
     if len(data.x_train) < config.discriminator_steps * config.batch_size:
         raise UsageError(
             f"{data.name} has {len(data.x_train)} training images; a step takes {config.discriminator_steps} x "
             f"{config.batch_size}: lower batch_size"
         )
+
+
+def in_bytes(data: Dataset) -> Dataset:
+    """Images as uint8 from 0 to 255, as samples are; those from 0 to 1 are scaled.
+
+    Raises:
+        UsageError: If a pixel is out of range.
+    """
+    limit = pixel_limit(data.x_train)
+    if pixel_limit(data.x_test) > limit:
+        raise UsageError(f"{data.name}: pixels of x_train end at 1, those of x_test do not; scale both alike")
+    x_train, x_test = (np.rint(images * (255 / limit)).astype(np.uint8) for images in (data.x_train, data.x_test))
+    return replace(data, x_train=x_train, x_test=x_test)
 
 
 def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
@@ -145,9 +165,9 @@ def lowest(config: GameConfig) -> float:
 
 
 def scaled(images: np.ndarray, config: GameConfig) -> np.ndarray:
-    """Pixels in the generator's range, float32."""
+    """uint8 pixels in the generator's range, float32."""
     low = lowest(config)
-    return (images.astype(np.float32) / pixel_limit(images)) * (1 - low) + low
+    return (images.astype(np.float32) / 255) * (1 - low) + low
 
 
 def draw(generator: keras.Model, config: GameConfig, count: int) -> np.ndarray:
@@ -188,13 +208,12 @@ class Scorer:
 
     Args:
         model: Takes pixels from 0 to 255; its last dense layer names the class.
-        about: What it is.
         inception: Another network, images of the data's size with pixels from 0 to 255 -> features, for the Fréchet
             distance, precision and recall.
     """
 
-    def __init__(self, model: keras.Model, about: str, inception: keras.Model | None = None) -> None:
-        self.model, self.about = model, about
+    def __init__(self, model: keras.Model, inception: keras.Model | None = None) -> None:
+        self.model = model
         self._both = keras.Model(model.input, [head_of(model).input, model.output])
         self._inception = inception
 
@@ -208,7 +227,7 @@ class Scorer:
         count = min(len(samples), len(data.x_test))
         real, named = self._both.predict(data.x_test, verbose=0)
         fake, classes = self._both.predict(samples, verbose=0)
-        features = f"{self.about}, not comparable with other projects"
+        features = f"{self.model.name} trained here, not comparable with other projects"
         if self._inception:
             real, fake = (self._inception.predict(images[:count], verbose=0) for images in (data.x_test, samples))
             features = "InceptionV3, weights given"
@@ -225,29 +244,31 @@ class Scorer:
         }
 
 
-def prepare_scorer(data: Dataset, out: Path, given: Path | None, inception: Path | None) -> Scorer:
-    """The classifier that scores samples: a given one, that of an earlier run in the folder, or one trained now.
+def read_scorer(path: Path, data: Dataset) -> keras.Model:
+    """A classifier that was trained on the data.
 
     Raises:
-        UsageError: If a given file cannot be read or does not take the data's images and name its classes.
+        UsageError: If the file cannot be read, or the model does not take the data's images and name their classes.
     """
-    from export import load_model
-
-    path = given or out / "scorer.keras"
-    if given or path.exists():
-        model = load_model(path)
-    else:
-        network, epochs = SCORERS[data.image_shape[2]]
-        model = train(TrainConfig(model=network, data=data.name, epochs=epochs), data).model
-        with replacing(path) as part:
-            model.save(part)
+    model = load_model(path)
     if tuple(model.input_shape[1:]) != data.image_shape or model.output_shape[1:] != (data.classes,):
         raise UsageError(
             f"{path} takes {model.input_shape[1:]} and names {model.output_shape[1:]}; {data.name} has images of "
             f"{data.image_shape} in {data.classes} classes: give a classifier that `keras-resnets train` made of it"
         )
-    about = f"{model.name} of {path.name}"
-    return Scorer(model, about, inception_features(inception, data.image_shape) if inception else None)
+    head_of(model)
+    return model
+
+
+def train_scorer(data: Dataset, path: Path) -> keras.Model:
+    """The classifier of an earlier run at a path, or one that is trained now and saved there."""
+    if path.exists():
+        return read_scorer(path, data)
+    network, epochs = SCORERS[data.image_shape[2]]
+    model = train(TrainConfig(model=network, data=data.name, epochs=epochs), data).model
+    with replacing(path) as part:
+        model.save(part)
+    return model
 
 
 def inception_features(weights: Path, image_shape: tuple[int, int, int]) -> keras.Model:

@@ -5,10 +5,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError
 
-STATE = ("checkpoint.npz", "source_model.keras", "supervised_model.keras", "scorer.keras", "metrics.json")
+FILES = (
+    "checkpoint.npz",
+    "curves.png",
+    "embedding.png",
+    "film.gif",
+    "generator.keras",
+    "metrics.json",
+    "samples/epoch_*.png",
+    "scorer.keras",
+    "source_model.keras",
+    "supervised_model.keras",
+    "target_model.keras",
+)
 
 
 def open_runs(
@@ -27,7 +41,7 @@ def open_runs(
         config: What decides the runs, as JSON takes it; `seed` is the first one's.
         seeds: One seed, whose files lie in `out` itself, or several, each with a folder in it.
         resume: Whether to go on with what is there; where nothing is, runs start.
-        overwrite: Whether to start again where runs are.
+        overwrite: Whether to start again where runs are: their files are removed.
         prolongs: Settings that a resumed run may have other values of.
 
     Returns:
@@ -39,32 +53,37 @@ def open_runs(
     if resume and overwrite:
         raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
     note = ensure_folder(out) / "config.json"
-    folders = {seed: out / f"seed{seed}" if len(seeds) > 1 else out for seed in seeds}
-    if note.exists() and not resume and not overwrite:
+    own = json.loads(json.dumps(dict(config)))  # tuples become lists
+    own |= {"backend": keras.backend.backend(), "seeds": list(seeds)}
+    if note.exists() and resume:
+        _compare(note, own, prolongs)
+    elif note.exists() and not overwrite:
         raise UsageError(
             f"{out} already holds a run; pass --resume to go on, --overwrite to start again, or another --out"
         )
-    if note.exists() and resume:
-        _compare(note, config, prolongs)
-    for folder in (out, *folders.values()):
-        if overwrite:
-            for name in STATE:
-                (folder / name).unlink(missing_ok=True)
+    if overwrite:
+        for folder in (out, *out.glob("seed*")):
+            for pattern in FILES:
+                for file in folder.glob(pattern):
+                    file.unlink()
+    folders = {seed: out / f"seed{seed}" if len(seeds) > 1 else out for seed in seeds}
+    for folder in folders.values():
         ensure_folder(folder)
     with replacing(note) as part:
-        part.write_text(json.dumps(dict(config), indent=2) + "\n")
+        part.write_text(json.dumps(own, indent=2) + "\n")
     return folders
 
 
-def _compare(note: Path, config: Mapping[str, Any], prolongs: Sequence[str]) -> None:
-    own = json.loads(json.dumps(dict(config)))  # tuples become lists
+def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str]) -> None:
     try:
         noted = dict(json.loads(note.read_text()))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{note} is no configuration of a run; start again with --overwrite") from error
     for key in sorted(own.keys() | noted.keys()):
-        if key not in prolongs and own.get(key) != noted.get(key):
+        given, before = own.get(key), noted.get(key)
+        grown = key == "seeds" and before and len(before) > 1 and set(before) <= set(given or [])
+        if given != before and not grown and key not in prolongs:
             raise UsageError(
-                f"{note} says {key} = {noted.get(key)}, not {own.get(key)}; resume a run with what it was started "
-                f"with, or choose another --out"
+                f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
+                f"another --out"
             )

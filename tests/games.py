@@ -27,7 +27,7 @@ def stripes(count: int, seed: int) -> np.ndarray:
 
 def tiny_game(kind: str, game: type = GAN, **options):
     """A compiled game "dense", "conv", "spectral" or "adda", and its endless batches."""
-    compiled = {key: options.pop(key) for key in ("run_eagerly",) if key in options}
+    eager = options.pop("run_eagerly", False)
     keras.utils.set_random_seed(0)
     if kind == "adda":
         model, data = _adaptation()
@@ -39,7 +39,7 @@ def tiny_game(kind: str, game: type = GAN, **options):
         if weight.path.endswith("left"):  # of a power iteration
             weight.assign(np.ones(weight.shape, "float32"))
     optimizers = {name: keras.optimizers.Adam(2e-3, beta_1=0.5) for name in model.players}
-    model.compile(optimizers, jit_compile=keras.backend.backend() == "jax" and not compiled, **compiled)
+    model.compile(optimizers, jit_compile=keras.backend.backend() == "jax" and not eager, run_eagerly=eager)
     return model, data
 
 

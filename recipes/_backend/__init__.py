@@ -1,7 +1,8 @@
 """The only place where a gradient is taken: one module a backend, the same class in each.
 
 `Steps.train_step` lets `fit` run `Adversarial.step`; `Steps.value_and_gradients(loss, variables)` calls `loss()` and
-returns its value and its gradients, and lets what the call assigns (BatchNorm statistics, random states) stand.
+returns its value and its gradients, and lets what the call assigns (BatchNorm statistics, random states) stand. The
+gradient of a variable that the loss misses is zero.
 """
 
 import keras

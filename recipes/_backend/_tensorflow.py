@@ -23,4 +23,4 @@ class Steps:
             for value in values:
                 tape.watch(value)
             result = loss()
-        return result, tape.gradient(result, values)
+        return result, tape.gradient(result, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)

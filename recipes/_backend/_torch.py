@@ -21,4 +21,5 @@ class Steps:
     ) -> tuple[Any, Sequence[Any]]:
         with torch.enable_grad():
             result = loss()
-        return result.detach(), torch.autograd.grad(result, [variable.value for variable in variables])
+        values = [variable.value for variable in variables]
+        return result.detach(), torch.autograd.grad(result, values, allow_unused=True, materialize_grads=True)

@@ -31,14 +31,14 @@ def gan_batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def adda_batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    images = np.random.default_rng(0).random((2, 128, 28, 28, 1), np.float32)
+    images = np.random.default_rng(0).random((2, 32, 28, 28, 1), np.float32)
     while True:
         yield images[0], images[1]
 
 
 def keras_epoch(kind: str) -> Epoch:
     from keras_resnets import create_model
-    from recipes.adda import ADDA, encoder_of, feature_discriminator
+    from recipes.adda import ADDA, LENET, encoder_of, feature_discriminator
     from recipes.gan import GAN, dense_discriminator, dense_generator
     from recipes.train import jit_compile
 
@@ -46,8 +46,8 @@ def keras_epoch(kind: str) -> Epoch:
         shape = (28, 28, 1)
         model: Any = GAN(dense_generator(shape, 100), dense_discriminator(shape, 0))
     else:
-        source, target = (encoder_of(create_model("lenet5", input_shape=(28, 28, 1))) for _ in range(2))
-        model = ADDA(source, target, feature_discriminator(84, 500, 1))
+        source, target = (encoder_of(create_model("lenet5", input_shape=(28, 28, 1), **LENET)) for _ in range(2))
+        model = ADDA(source, target, feature_discriminator(500, 500, 1))
     model.compile({name: keras.optimizers.Adam(RATE, BETA) for name in model.players}, jit_compile=jit_compile())
     return lambda batches: model.fit(batches, steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0)
 
@@ -63,24 +63,24 @@ def torch_epoch(kind: str) -> Epoch:
 
     def encoder() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(1, 6, 5, padding=2),
-            nn.Tanh(),
+            nn.Conv2d(1, 20, 5, padding=2),
+            nn.ReLU(),
             nn.AvgPool2d(2),
-            nn.Conv2d(6, 16, 5),
-            nn.Tanh(),
+            nn.Conv2d(20, 50, 5),
+            nn.ReLU(),
             nn.AvgPool2d(2),
             nn.Flatten(),
-            nn.Linear(400, 120),
-            nn.Tanh(),
-            nn.Linear(120, 84),
-            nn.Tanh(),
+            nn.Linear(1250, 500),
+            nn.ReLU(),
         )
 
     if kind == "gan":
         player: nn.Module = nn.Sequential(
-            nn.Linear(100, 1200),
+            nn.Linear(100, 1200, bias=False),
+            nn.BatchNorm1d(1200),
             nn.ReLU(),
-            nn.Linear(1200, 1200),
+            nn.Linear(1200, 1200, bias=False),
+            nn.BatchNorm1d(1200),
             nn.ReLU(),
             nn.Linear(1200, 784),
             nn.Sigmoid(),
@@ -91,7 +91,7 @@ def torch_epoch(kind: str) -> Epoch:
         )
     else:
         source, player = encoder(), encoder()
-        discriminator = nn.Sequential(nn.Linear(84, 500), nn.ReLU(), nn.Linear(500, 500), nn.ReLU(), nn.Linear(500, 1))
+        discriminator = nn.Sequential(nn.Linear(500, 500), nn.ReLU(), nn.Linear(500, 500), nn.ReLU(), nn.Linear(500, 1))
     optimizers = [torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999), eps=1e-7) for net in (discriminator, player)]
 
     def minimize(loss, optimizer):
@@ -131,6 +131,9 @@ def jax_epoch(kind: str) -> Epoch:
     def dense(x, pair):
         return x @ pair[0] + pair[1]
 
+    def norm(x, gamma, beta):
+        return (x - x.mean(0)) * lax.rsqrt(x.var(0) + 1e-5) * gamma + beta
+
     def maxout(x):
         return x.reshape(len(x), 240, 5).max(2)
 
@@ -143,11 +146,11 @@ def jax_epoch(kind: str) -> Epoch:
 
     def play(w, x):
         if kind == "gan":
-            x = jax.nn.relu(dense(jax.nn.relu(dense(x, w[0])), w[1]))
-            return jax.nn.sigmoid(dense(x, w[2]))
-        x = pool(jnp.tanh(convolve(x, w[0], [(2, 2), (2, 2)])))
-        x = pool(jnp.tanh(convolve(x, w[1], "VALID"))).reshape(len(x), -1)
-        return jnp.tanh(dense(jnp.tanh(dense(x, w[2])), w[3]))
+            x = jax.nn.relu(norm(x @ w[0][0], *w[3]))
+            return jax.nn.sigmoid(dense(jax.nn.relu(norm(x @ w[1][0], *w[4])), w[2]))
+        x = pool(jax.nn.relu(convolve(x, w[0], [(2, 2), (2, 2)])))
+        x = pool(jax.nn.relu(convolve(x, w[1], "VALID"))).reshape(len(x), -1)
+        return jax.nn.relu(dense(x, w[2]))
 
     def tell(w, x):
         if kind == "gan":
@@ -164,10 +167,11 @@ def jax_epoch(kind: str) -> Epoch:
 
     if kind == "gan":
         player = weights((100, 1200), (1200, 1200), (1200, 784))
+        player += [(jnp.ones(1200), jnp.zeros(1200)) for _ in range(2)]
         discriminator = weights((784, 1200), (240, 1200), (240, 1))
     else:
-        source = weights((5, 5, 1, 6), (5, 5, 6, 16), (400, 120), (120, 84))
-        player, discriminator = source, weights((84, 500), (500, 500), (500, 1))
+        source = weights((5, 5, 1, 20), (5, 5, 20, 50), (1250, 500))
+        player, discriminator = source, weights((500, 500), (500, 500), (500, 1))
 
     def step(state, first, second):
         p, p_state, d, d_state = state

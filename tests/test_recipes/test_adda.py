@@ -6,8 +6,9 @@ import pytest
 from games import tiny_game
 from tiny import run
 
+import recipes.adda as module
 from keras_resnets import UsageError, create_model
-from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classifier
+from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classifier, with_statistics_of
 from recipes.config import AddaConfig
 from recipes.data import load
 
@@ -78,6 +79,63 @@ class TestAlike:
             alike(data, load("digits"))
 
 
+def darker(data):
+    return replace(data, name="darker", x_train=data.x_train // 2, x_test=data.x_test // 2)
+
+
+def test_target_starts_from_the_source_and_its_own_statistics(data):
+    config, target = AddaConfig(model="lenet5"), darker(data)
+    classifier = create_model("lenet5", input_shape=(16, 16, 3), classes=4, pixel_stats=data.pixel_stats)
+    start = with_statistics_of(target, config, classifier)
+    (mean, std), (own_mean, own_std) = data.pixel_stats, target.pixel_stats
+    as_source = (target.x_test - np.array(own_mean)) / own_std * std + mean
+    np.testing.assert_allclose(run(start, target.x_test), run(classifier, as_source.astype("float32")), atol=1e-5)
+
+
+def test_a_dropout_in_front_of_the_head_is_no_part_of_the_encoder():
+    x = inputs = keras.Input((4,))
+    features = keras.layers.Dense(3, name="features")(x)
+    outputs = keras.layers.Dense(2)(keras.layers.Dropout(0.5)(features))
+    encoder = encoder_of(keras.Model(inputs, outputs))
+    assert encoder.layers[-1].name == "features"
+
+
+class TestAdapt:
+    config = AddaConfig(data=("blobs", "darker"), source_epochs=1, epochs=2, batch_size=16)
+
+    @pytest.fixture
+    def adapted(self, data, monkeypatch):
+        """Runs `adapt` between blobs, with other labels of the target's training images where given."""
+
+        def run_with(out, labels=None, **options):
+            target = darker(data)
+            target = target if labels is None else replace(target, y_train=labels)
+            monkeypatch.setattr(module, "domains", lambda config: (data, target))
+            adapt(self.config, out, **options)
+            return keras.models.load_model(out / "target_model.keras").get_weights()
+
+        return run_with
+
+    def test_labels_of_the_target_change_nothing(self, adapted, data, tmp_path):
+        right = adapted(tmp_path / "right")
+        wrong = adapted(tmp_path / "wrong", labels=np.roll(data.y_train, 1))
+        assert all(np.array_equal(*pair) for pair in zip(right, wrong, strict=True))
+
+    def test_an_interrupted_one_ends_like_one_that_was_not(self, adapted, tmp_path, monkeypatch):
+        whole = adapted(tmp_path / "whole")
+
+        class Interrupt(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(module, "Collapse", Interrupt)
+            adapted(tmp_path / "parts")
+        keras.utils.set_random_seed(99)  # what a new process draws is no matter
+        parts = adapted(tmp_path / "parts", resume=True)
+        assert all(np.array_equal(*pair) for pair in zip(whole, parts, strict=True))
+
+
 def test_shifted_digits_are_other_images_of_the_same_classes():
     digits, shifted = load("digits"), load("digits_shifted")
     assert np.array_equal(digits.y_train, shifted.y_train)
@@ -92,7 +150,6 @@ def test_shifted_digits_are_other_images_of_the_same_classes():
 def test_adaptation_learns_shifted_digits_without_their_labels(tmp_path, monkeypatch):
     config = AddaConfig(source_epochs=4, epochs=8)
     asked = []
-    import recipes.adda as module
 
     def spied(first, second, *rest):
         asked.append((first, second))

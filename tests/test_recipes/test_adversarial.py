@@ -9,7 +9,7 @@ import pytest
 from games import KINDS, losses_of_steps, numbered, tiny_game
 
 from keras_resnets import UsageError
-from recipes.adversarial import Adversarial, OptimizerGroup, discriminator_loss, generator_loss, one_logit
+from recipes.adversarial import Adversarial, Collapse, OptimizerGroup, discriminator_loss, generator_loss, one_logit
 from recipes.gan import GAN, batches
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "adversarial.json").read_text())
@@ -105,6 +105,7 @@ def test_every_optimizer_counts_its_steps():
     assert {name: len(values) for name, values in history.items()} == {"d_loss": 2, "g_loss": 2}
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras compiles no step on PyTorch unless asked to")
 def test_compiled_and_eager_steps_are_the_same():
     found = [losses_of_steps("conv", 3, run_eagerly=eager) for eager in (False, True)]
     np.testing.assert_allclose(*found, atol=1e-5)
@@ -141,6 +142,49 @@ def test_an_optimizer_for_each_player():
             Adversarial.compile(model, optimizers)
     with pytest.raises(NotImplementedError, match="minimize"):
         OptimizerGroup({}).apply([])
+
+
+def test_a_weight_that_the_loss_misses_stays():
+    class Partial(GAN):
+        def adversarial_step(self, data):
+            first = self.players["generator"].trainable_variables[0]
+            loss = self.minimize(lambda: keras.ops.mean(first**2), "generator")
+            return {"d_loss": loss, "g_loss": loss}
+
+    model, data = tiny_game("dense", Partial)
+    before = [array(weight.value).copy() for weight in model.players["generator"].trainable_variables]
+    model.train_on_batch(*next(data))
+    moved = [
+        not np.array_equal(array(weight.value), old)
+        for weight, old in zip(model.players["generator"].trainable_variables, before, strict=True)
+    ]
+    assert moved == [True] + [False] * (len(before) - 1)
+
+
+def test_what_would_do_nothing_fails():
+    model, data = tiny_game("dense")
+    change = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)
+    with pytest.raises(ValueError, match="learning_rate"):
+        model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[change])
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(UsageError, match="mixed_bfloat16"):
+            model.compile({name: keras.optimizers.Adam() for name in model.players})
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+class TestCollapse:
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_of_either_side(self, smoothing):
+        best = np.log((1 - smoothing) / max(smoothing, 1e-30))
+        least = number(discriminator_loss(column([best]), column([-1e4]), smoothing))
+        watch = Collapse(smoothing)
+        watch.on_epoch_end(0, {"d_loss": least + 0.1})
+        with pytest.raises(UsageError, match="in epoch 3, which is not saved: its opponent has nothing to learn from"):
+            watch.on_epoch_end(2, {"d_loss": least + 1e-5})
+        with pytest.raises(UsageError, match="it has lost all it knew"):
+            watch.on_epoch_end(2, {"d_loss": 40.0})
 
 
 def test_batches_are_decided_by_seed_and_epoch():

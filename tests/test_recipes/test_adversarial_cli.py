@@ -104,6 +104,9 @@ class TestMistakes:
             (("adda", "--data", blobs_file, blobs_file), "data must be two domains"),
             (("adda", "--data", blobs_file, "digits"), "has 4 classes, digits 10"),
             (("adda", "--model", "resnet7"), "resnet7"),
+            (("adda", "--model", "squeezenet1_1_cifar"), "ends in no dense layer"),
+            (("gan", "--scorer", tmp_path / "typo.keras"), "typo.keras"),
+            (("gan", "--seed", 2**32 - 1, "--seeds", 2), "above 2**32 - 1"),
         ):
             code, _, err = cli(*arguments, "--out", tmp_path / "out")
             assert code == 2

@@ -135,6 +135,20 @@ def test_a_loss_that_is_no_number_keeps_the_epoch_before(tmp_path):
     assert all(np.isfinite(values).all() for values in state(other))
 
 
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    model, data = tiny_game("conv")
+
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                model.players["generator"].trainable_variables[0].assign_add(np.nan)
+
+    saved = Checkpoints(tmp_path / "a.npz", Progress(), seed=0)
+    with pytest.raises(UsageError, match="holds no numbers behind epoch 2, which is not saved"):
+        model.fit(data, steps_per_epoch=2, epochs=3, shuffle=False, verbose=0, callbacks=[Poison(), saved])
+    assert load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0]).epoch == 1
+
+
 def test_a_moving_average_is_sampled_when_asked_for(data):
     config = CONFIGS["dcgan"]
     model = build(config, data.image_shape)
@@ -178,6 +192,22 @@ class TestRuns:
         (tmp_path / "config.json").write_text("[")
         with pytest.raises(UsageError, match="no configuration"):
             self.open(tmp_path, resume=True)
+
+    def test_starting_again_leaves_nothing_of_more_seeds(self, tmp_path):
+        for folder in self.open(tmp_path, seeds=[0, 1]).values():
+            (folder / "checkpoint.npz").touch()
+        self.open(tmp_path, overwrite=True)
+        assert not list(tmp_path.rglob("*.npz"))
+        assert self.open(tmp_path, resume=True) == {0: tmp_path}
+
+    def test_one_seed_is_not_resumed_as_several_nor_several_as_one(self, tmp_path):
+        self.open(tmp_path / "one")
+        with pytest.raises(UsageError, match=r"seeds = \[0\], not \[0, 1\]"):
+            self.open(tmp_path / "one", seeds=[0, 1], resume=True)
+        self.open(tmp_path / "two", seeds=[0, 1])
+        with pytest.raises(UsageError, match=r"seeds = \[0, 1\], not \[0\]"):
+            self.open(tmp_path / "two", resume=True)
+        assert len(self.open(tmp_path / "two", seeds=[0, 1, 2], resume=True)) == 3
 
     def test_starting_again_forgets_the_state(self, tmp_path):
         self.open(tmp_path)

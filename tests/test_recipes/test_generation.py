@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -5,10 +7,9 @@ from PIL import Image
 
 from keras_resnets import UsageError, create_model
 from recipes import generation
-from recipes.adversarial import Collapse
 from recipes.config import DcganConfig, GanConfig
 from recipes.data import load
-from recipes.generation import Scorer, draw, prepare_scorer, scaled
+from recipes.generation import Scorer, check, draw, in_bytes, inception_features, read_scorer, scaled, train_scorer
 from recipes.samples import draw_grid, write_film
 
 
@@ -21,7 +22,6 @@ def test_pixels_go_into_the_generators_range_and_back(config, low):
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     images = scaled(pixels, config)
     assert (images.min(), images.max()) == (low, 1)
-    np.testing.assert_allclose(images, scaled(pixels / np.float32(255), config), atol=1e-6)
     latent, image = keras.Input((config.latent,)), keras.layers.Reshape((16, 16, 1))
     generator = keras.Model(latent, image(keras.layers.Dense(256, use_bias=True)(latent)))
     generator.set_weights([np.zeros((config.latent, 256)), images.reshape(256)])
@@ -37,7 +37,7 @@ def test_samples_of_a_seed_are_the_same_and_start_alike():
 
 
 def test_real_images_score_best(data):
-    scorer = Scorer(classifier(data), "a lenet")
+    scorer = Scorer(classifier(data))
     real = scorer.score(data.x_test, data)
     noise = scorer.score(np.random.default_rng(0).integers(0, 256, data.x_test.shape).astype(np.uint8), data)
     assert real["fid"] == pytest.approx(0, abs=1e-3)
@@ -53,25 +53,34 @@ def test_real_images_score_best(data):
 def test_a_scorer_of_other_data_is_refused(data, tmp_path):
     classifier(data).save(tmp_path / "blobs.keras")
     with pytest.raises(UsageError, match=r"takes \(16, 16, 3\) and names \(4,\); digits has images of \(32, 32, 1\)"):
-        prepare_scorer(load("digits"), tmp_path, tmp_path / "blobs.keras", None)
+        read_scorer(tmp_path / "blobs.keras", load("digits"))
 
 
 @pytest.mark.once
 @pytest.mark.slow
 def test_features_of_inception(data, tmp_path):
-    classifier(data).save(tmp_path / "blobs.keras")
     create_model("inceptionv3").save_weights(tmp_path / "inception.weights.h5")
-    scorer = prepare_scorer(data, tmp_path, tmp_path / "blobs.keras", tmp_path / "inception.weights.h5")
-    found = scorer.score(data.x_test[:8], data)
+    inception = inception_features(tmp_path / "inception.weights.h5", data.image_shape)
+    found = Scorer(classifier(data), inception).score(data.x_test[:8], data)
     assert found["features"] == "InceptionV3, weights given"
     assert found["images"] == 8
     assert found["fid"] == pytest.approx(0, abs=1e-3)
 
 
-def test_a_discriminator_that_wins_stops_the_run():
-    Collapse().on_epoch_end(0, {"d_loss": 0.5})
-    with pytest.raises(UsageError, match="in epoch 3: its opponent has nothing to learn from"):
-        Collapse().on_epoch_end(2, {"d_loss": 1e-5})
+def test_images_become_bytes(data):
+    floats = replace(data, x_train=data.x_train / np.float32(255), x_test=data.x_test / np.float32(255))
+    for one in (data, floats):
+        assert np.array_equal(in_bytes(one).x_train, data.x_train)
+        assert np.array_equal(in_bytes(one).x_test, data.x_test)
+        assert in_bytes(one).x_train.dtype == np.uint8
+    with pytest.raises(UsageError, match="scale both alike"):
+        in_bytes(replace(floats, x_test=data.x_test))
+
+
+def test_too_few_test_images(data):
+    few = replace(data, x_test=data.x_test[:3], y_test=data.y_test[:3])
+    with pytest.raises(UsageError, match="3 test images"):
+        check(GanConfig(), few)
 
 
 def test_grid_and_film(tmp_path):
@@ -94,8 +103,6 @@ def test_grid_and_film(tmp_path):
 
 def test_a_scorer_is_trained_once(data, tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "SCORERS", {3: ("lenet5", 1)})
-    first = prepare_scorer(data, tmp_path, None, None)
-    again = prepare_scorer(data, tmp_path, None, None)
-    assert (tmp_path / "scorer.keras").exists()
-    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
+    first, again = (train_scorer(data, tmp_path / "scorer.keras") for _ in range(2))
+    for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(one, other)
