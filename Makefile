@@ -69,7 +69,7 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and USPS, publish in the README: hours
 	$(BIN)/keras-resnets adda --data mnist usps --seeds 5 --out runs/adda-mnist-usps
 	$(BIN)/keras-resnets adda --data usps mnist --seeds 5 --out runs/adda-usps-mnist
-	$(BIN)/keras-resnets gan --data mnist --out runs/gan-mnist
+	$(BIN)/keras-resnets gan --data mnist --epochs 10 --out runs/gan-mnist
 	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist
 	for name in adda-mnist-usps adda-usps-mnist gan-mnist dcgan-mnist; do \
 		cp runs/$$name/metrics.json recipes/results/$$name.json; done
