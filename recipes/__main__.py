@@ -113,6 +113,7 @@ class _Game(_Runs):
 
         from recipes.data import load
         from recipes.generation import (
+            SCORES,
             Scorer,
             check,
             generate,
@@ -120,10 +121,9 @@ class _Game(_Runs):
             inception_features,
             read_scorer,
             train_scorer,
-            write_metrics,
         )
         from recipes.progress import console
-        from recipes.runs import open_runs
+        from recipes.runs import open_runs, write_metrics
 
         data = in_bytes(load(config.data))
         check(config, data)
@@ -142,7 +142,7 @@ class _Game(_Runs):
             generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)
             for seed, folder in folders.items()
         ]
-        metrics = write_metrics(runs, config, self.out)
+        metrics = write_metrics(runs, SCORES, asdict(config), self.out)
         console.print(
             f"{self.out / 'metrics.json'}: FID {metrics['fid']['mean']:.2f} ± {metrics['fid']['std']:.2f} "
             f"({runs[0]['features']}; {runs[0]['images']:,} images), precision {metrics['precision']['mean']:.1%}, "
@@ -175,9 +175,9 @@ class Adda(_Runs, AddaConfig):
     def run(self) -> None:
         from dataclasses import asdict, replace
 
-        from recipes.adda import ACCURACIES, adapt, check, write_metrics
+        from recipes.adda import ACCURACIES, adapt, check
         from recipes.progress import console
-        from recipes.runs import open_runs
+        from recipes.runs import open_runs, write_metrics
 
         config = AddaConfig(**{field.name: getattr(self, field.name) for field in fields(AddaConfig)})
         check(config)
@@ -189,7 +189,7 @@ class Adda(_Runs, AddaConfig):
             overwrite=self.overwrite,
         )
         runs = [adapt(replace(config, seed=seed), folder, resume=self.resume) for seed, folder in folders.items()]
-        metrics = write_metrics(runs, config, self.out)
+        metrics = write_metrics(runs, ACCURACIES, asdict(config), self.out)
         for key in ACCURACIES:
             console.print(f"{key.replace('_', ' '):<18} {metrics[key]['mean']:.2%} ± {metrics[key]['std']:.2%}")
         console.print(f"results: {self.out / 'metrics.json'}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """Adversarial discriminative domain adaptation: a classifier of one domain learns another without its labels."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from keras import layers
 from matplotlib.figure import Figure
 
 from export import load_model
-from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
@@ -21,11 +19,10 @@ from recipes.config import AddaConfig, TrainConfig
 from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
 from recipes.progress import FitProgress, bar
-from recipes.scores import head_of, summarize
+from recipes.scores import head_of
 from recipes.train import SMALL_SET, jit_compile, train
 from recipes.train import check as check_training
 
-SCHEMA = 1
 ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
 LENET = {"widths": (20, 50), "head_widths": (500,), "activation": "relu"}  # as wide as Caffe's, which the paper adapts
 EMBEDDED = 500  # test images of each domain in the plot
@@ -328,19 +325,3 @@ def _adapt(
 def accuracy(model: keras.Model, data: Dataset) -> float:
     """Share of a set's test images that a model names."""
     return float((model.predict(data.x_test, verbose=0).argmax(1) == data.y_test).mean())
-
-
-def write_metrics(runs: list[dict[str, Any]], config: AddaConfig, out: Path) -> dict[str, Any]:
-    """Writes `metrics.json`: the runs, and mean and standard deviation of their accuracies over the seeds."""
-    metrics = {
-        "schema": SCHEMA,
-        "config": asdict(config),
-        "backend": keras.backend.backend(),
-        "environment": describe_environment(),
-        "seeds": [run["seed"] for run in runs],
-        **{key: summarize([run[key] for run in runs]) for key in ACCURACIES},
-        "runs": runs,
-    }
-    with replacing(out / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    return metrics

@@ -1,6 +1,5 @@
 """Runs of GAN and DCGAN: trained, sampled, scored, and gone on with where they were interrupted."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import keras
 import numpy as np
 
 from export import load_model
-from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes.adversarial import Collapse
@@ -21,10 +19,10 @@ from recipes.gan import GAN, batches, dense_discriminator, dense_generator
 from recipes.plots import draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.samples import draw_grid, write_film
-from recipes.scores import NEIGHBOURS, frechet_distance, head_of, precision_and_recall, summarize
+from recipes.scores import NEIGHBOURS, frechet_distance, head_of, precision_and_recall
 from recipes.train import jit_compile, train
 
-SCHEMA = 1
+SCORES = ("fid", "precision", "recall", "smallest_share")
 SHOWN = 100  # samples of a grid
 SAMPLES = 10_000  # whose classes are counted
 SCORERS = {1: ("lenet5", 10), 3: ("resnet8", 5)}  # network and epochs for images of one and of three channels
@@ -231,6 +229,7 @@ class Scorer:
         if self._inception:
             real, fake = (self._inception.predict(images[:count], verbose=0) for images in (data.x_test, samples))
             features = "InceptionV3, weights given"
+        shares = np.bincount(classes.argmax(1), minlength=data.classes) / len(samples)
         precision, recall = precision_and_recall(real[:count], fake[:count])
         return {
             "fid": frechet_distance(real[:count], fake[:count]),
@@ -238,7 +237,8 @@ class Scorer:
             "recall": recall,
             "images": count,
             "features": features,
-            "shares": (np.bincount(classes.argmax(1), minlength=data.classes) / len(samples)).tolist(),
+            "shares": shares.tolist(),
+            "smallest_share": float(shares.min()),
             "samples": len(samples),
             "scorer_accuracy": float((named.argmax(1) == data.y_test).mean()),
         }
@@ -285,21 +285,3 @@ def inception_features(weights: Path, image_shape: tuple[int, int, int]) -> kera
     if image_shape[2] == 1:
         x = keras.layers.Concatenate()([x, x, x])
     return keras.Model(inputs, features(keras.layers.Resizing(299, 299)(x)))
-
-
-def write_metrics(runs: list[dict[str, Any]], config: GameConfig, out: Path) -> dict[str, Any]:
-    """Writes `metrics.json`: the runs, and mean and standard deviation of their scores over the seeds."""
-    scores = {key: [run[key] for run in runs] for key in ("fid", "precision", "recall")}
-    smallest = [min(run["shares"]) for run in runs]
-    metrics = {
-        "schema": SCHEMA,
-        "config": asdict(config),
-        "backend": keras.backend.backend(),
-        "environment": describe_environment(),
-        "seeds": [run["seed"] for run in runs],
-        **{key: summarize(values) for key, values in (scores | {"smallest_share": smallest}).items()},
-        "runs": runs,
-    }
-    with replacing(out / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    return metrics

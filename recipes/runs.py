@@ -7,9 +7,12 @@ from typing import Any
 
 import keras
 
+from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError
+from recipes.scores import summarize
 
+SCHEMA = 1
 FILES = (
     "checkpoint.npz",
     "curves.png",
@@ -87,3 +90,21 @@ def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str]) -> None:
                 f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
                 f"another --out"
             )
+
+
+def write_metrics(
+    runs: Sequence[Mapping[str, Any]], scores: Sequence[str], config: Mapping[str, Any], out: Path
+) -> dict[str, Any]:
+    """Writes `metrics.json`: the runs, and mean and standard deviation of their scores over the seeds."""
+    metrics = {
+        "schema": SCHEMA,
+        "config": dict(config),
+        "backend": keras.backend.backend(),
+        "environment": describe_environment(),
+        "seeds": [run["seed"] for run in runs],
+        **{key: summarize([run[key] for run in runs]) for key in scores},
+        "runs": list(runs),
+    }
+    with replacing(out / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    return metrics

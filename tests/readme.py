@@ -208,7 +208,8 @@ def adversarial() -> str:
     environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"As in `make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation "
-        f"over the seeds; renormalized: the source's weights, the target's pixel statistics; {environment['processor']}, Keras {environment['keras']} on {results['backend']}. FID, precision "
+        f"over the seeds; renormalized: the source's weights, the target's pixel statistics; "
+        f"{environment['processor']}, Keras {environment['keras']} on {results['backend']}. FID, precision "
         f"and recall by the features of a LeNet-5 trained here ({scored['scorer_accuracy']:.2%} on the test images), "
         f"so that they compare runs of this project only: {scored['images']:,} real and as many generated images, "
         f"{scored['samples']:,} samples for the classes."
