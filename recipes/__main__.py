@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -96,6 +96,16 @@ class _Runs:
     overwrite: bool = False
     """Start again where a run is in the folder already."""
 
+    def _open(self, config: "AddaConfig | DcganConfig | GanConfig", prolongs: Sequence[str] = ()) -> dict[int, Path]:
+        from dataclasses import asdict
+
+        from recipes.runs import open_runs
+
+        seeds = _seeds(config.seed, self.seeds)
+        return open_runs(
+            self.out, asdict(config), seeds, resume=self.resume, overwrite=self.overwrite, prolongs=prolongs
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Game(_Runs):
@@ -123,20 +133,13 @@ class _Game(_Runs):
             train_scorer,
         )
         from recipes.progress import console
-        from recipes.runs import open_runs, write_metrics
+        from recipes.runs import write_metrics
 
         data = in_bytes(load(config.data))
         check(config, data)
         given = read_scorer(self.scorer, data) if self.scorer else None
         inception = inception_features(self.inception, data.image_shape) if self.inception else None
-        folders = open_runs(
-            self.out,
-            asdict(config),
-            _seeds(config.seed, self.seeds),
-            resume=self.resume,
-            overwrite=self.overwrite,
-            prolongs=["epochs"],
-        )
+        folders = self._open(config, prolongs=["epochs"])
         scorer = Scorer(given or train_scorer(data, self.out / "scorer.keras"), inception)
         runs = [
             generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)
@@ -177,17 +180,11 @@ class Adda(_Runs, AddaConfig):
 
         from recipes.adda import ACCURACIES, adapt, check
         from recipes.progress import console
-        from recipes.runs import open_runs, write_metrics
+        from recipes.runs import write_metrics
 
         config = AddaConfig(**{field.name: getattr(self, field.name) for field in fields(AddaConfig)})
         check(config)
-        folders = open_runs(
-            self.out,
-            asdict(config),
-            _seeds(config.seed, self.seeds),
-            resume=self.resume,
-            overwrite=self.overwrite,
-        )
+        folders = self._open(config)
         runs = [adapt(replace(config, seed=seed), folder, resume=self.resume) for seed, folder in folders.items()]
         metrics = write_metrics(runs, ACCURACIES, asdict(config), self.out)
         for key in ACCURACIES:

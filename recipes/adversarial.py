@@ -47,7 +47,7 @@ class OptimizerGroup(keras.Optimizer):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Not used: a gradient belongs to one member."""
-        raise NotImplementedError("a group has no gradient of its own; call Adversarial.minimize(loss, player)")
+        raise TypeError("a group has no gradient of its own; call Adversarial.minimize(loss, player)")
 
 
 class Adversarial(Steps, keras.Model):
@@ -71,7 +71,7 @@ class Adversarial(Steps, keras.Model):
 
     def adversarial_step(self, data: Any) -> dict[str, Any]:
         """One step of every player on a batch, by calls of `minimize`; returns a value for each of `losses_of_step`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is a game without rules; define adversarial_step(self, data)")
 
     def compile(self, optimizers: Mapping[str, keras.Optimizer], **options: Any) -> None:
         """Gives each player its optimizer.

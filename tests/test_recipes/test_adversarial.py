@@ -140,8 +140,16 @@ def test_an_optimizer_for_each_player():
     for optimizers in ({"generator": adam}, {"generator": adam, "discriminator": adam}):
         with pytest.raises(UsageError, match="discriminator, generator needs an optimizer of its own"):
             Adversarial.compile(model, optimizers)
-    with pytest.raises(NotImplementedError, match="minimize"):
+    with pytest.raises(TypeError, match="minimize"):
         OptimizerGroup({}).apply([])
+
+
+def test_a_game_without_a_step_says_so():
+    class Unruly(Adversarial):
+        losses_of_step = ("d_loss",)
+
+    with pytest.raises(NotImplementedError, match="Unruly is a game without rules; define adversarial_step"):
+        Unruly({}).step(None)
 
 
 def test_a_weight_that_the_loss_misses_stays():
