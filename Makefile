@@ -55,7 +55,7 @@ R20 := runs/edge/resnet20
 
 edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for entry in $(EDGE); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
-		--data cifar10 --augment --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
+		--data cifar10 --augment crops --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
 	$(BIN)/keras-resnets compare $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
 		--out runs/edge/compare
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 6 --learning-rate 0.05 --out $(R20)/prune50

@@ -276,7 +276,8 @@ def _classifier(config: AddaConfig, data: Dataset, path: Path, *, resume: bool) 
     if resume and path.exists():
         return load_model(path)
     name, options = network(config)
-    training = TrainConfig(model=name, data=data.name, epochs=config.source_epochs, seed=config.seed)
+    epochs = config.source_epochs or (5 if len(data.x_train) >= SMALL_SET else 15)
+    training = TrainConfig(model=name, data=data.name, epochs=epochs, augment=config.augment, seed=config.seed)
     model = train(training, data, **options).model
     with replacing(path) as part:
         model.save(part)

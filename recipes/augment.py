@@ -1,34 +1,34 @@
 """Augmentation of training images that are in memory."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
+
+from recipes.config import Augmentation
 
 PADDING = 4  # pixels on each side, He et al. 2015, section 4.2
+# The paper names the distortions and not how far they go: logarithms, then slope, then shares of a side
+SCALING, SQUEEZING, SHEARING, TRANSLATION = 0.3, 0.1, 0.2, 1 / 14
 
 
-class CropsAndFlips(keras.utils.PyDataset):
-    """Batches of a training set, each image cropped out of its zero-padded self at random and mirrored half the time.
-
-    What an image becomes depends on the seed and the epoch alone. He et al. 2015, section 4.2.
+class Augmented(keras.utils.PyDataset):
+    """Batches of a training set, each image changed at random: the seed and the epoch alone say how.
 
     Args:
         images: Shape (n, height, width, channels).
         labels: Shape (n,).
         batch_size: Images a batch; the last one may be smaller.
-        seed: Seed of the order and of the crops.
+        seed: Seed of the order and of the changes.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> None:
         super().__init__()
-        border = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
-        height, width = images.shape[1:3]
-        # A view: (image, row of the crop, column of the crop, channel, height, width)
-        self._crops = np.lib.stride_tricks.sliding_window_view(np.pad(images, border), (height, width), axis=(1, 2))
-        self._labels, self._batch_size = labels, batch_size
+        self._images, self._labels, self._batch_size = images, labels, batch_size
         self._seed, self._epoch = seed, 0
-        self._draw()
+        self._begin()
 
     def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._batch_size)
@@ -36,17 +36,83 @@ class CropsAndFlips(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
         chosen = self._order[batch]
-        images = self._crops[chosen, self._rows[batch], self._columns[batch]]
-        images[self._mirrored[batch]] = images[self._mirrored[batch], ..., ::-1]
-        return np.moveaxis(images, 1, -1), self._labels[chosen]
+        return self._change(chosen, batch), self._labels[chosen]
 
     def on_epoch_end(self) -> None:
-        """Draws the next epoch's order, crops and mirrorings; `fit` does so before the first, too."""
+        """Draws the next epoch's order and changes; `fit` does so before the first, too."""
         self._epoch += 1
-        self._draw()
+        self._begin()
 
-    def _draw(self) -> None:
-        random, count = np.random.default_rng((self._seed, self._epoch)), len(self._labels)
-        self._order = random.permutation(count)
+    def _begin(self) -> None:
+        random = np.random.default_rng((self._seed, self._epoch))
+        self._order = random.permutation(len(self._labels))
+        self._draw(random, len(self._labels))
+
+    def _draw(self, random: np.random.Generator, count: int) -> None:
+        """Draws an epoch's changes, in the order in which the images will come."""
+        raise NotImplementedError
+
+    def _change(self, chosen: np.ndarray, batch: slice) -> np.ndarray:
+        """The images at some indices, as the epoch's changes in this part of it make them."""
+        raise NotImplementedError
+
+
+class CropsAndFlips(Augmented):
+    """Each image cropped out of its zero-padded self and mirrored half the time, as is usual for photographs.
+
+    References: He et al. 2015, arXiv:1512.03385, section 4.2.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> None:
+        border = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
+        size = images.shape[1:3]
+        # A view: (image, row of the crop, column of the crop, channel, height, width)
+        self._crops = np.lib.stride_tricks.sliding_window_view(np.pad(images, border), size, axis=(1, 2))
+        super().__init__(images, labels, batch_size, seed)
+
+    def _draw(self, random: np.random.Generator, count: int) -> None:
         self._rows, self._columns = random.integers(0, 2 * PADDING + 1, (2, count))
         self._mirrored = random.random(count) < 0.5
+
+    def _change(self, chosen: np.ndarray, batch: slice) -> np.ndarray:
+        images = self._crops[chosen, self._rows[batch], self._columns[batch]]
+        images[self._mirrored[batch]] = images[self._mirrored[batch], ..., ::-1]
+        return np.moveaxis(images, 1, -1)
+
+
+class Distortions(Augmented):
+    """Each image scaled, squeezed, sheared and shifted, as was done for LeNet-5; what was outside is 0.
+
+    Scaled by a factor of up to e^0.3, made wider and lower (or narrower and higher) by up to e^0.1, sheared
+    horizontally by a slope of up to 0.2, shifted by up to a fourteenth of a side.
+
+    References: LeCun et al. 1998, Proc. IEEE 86(11), DOI 10.1109/5.726791, section III-B.
+    """
+
+    def _draw(self, random: np.random.Generator, count: int) -> None:
+        scaling, squeezing, shear, *shifts = random.uniform(-1, 1, (5, count))
+        height, width = self._images.shape[1:3]
+        scale, squeeze = np.exp(SCALING * scaling), np.exp(SQUEEZING * squeezing)
+        # From a point of the new image to one of the old: (x, y) -> (a x + b y + c, d y + f), around the middle
+        a, b, d = 1 / (scale * squeeze), SHEARING * shear, squeeze / scale
+        x, y = (width - 1) / 2, (height - 1) / 2
+        c = x - a * x - b * y + TRANSLATION * width * shifts[0]
+        f = y - d * y + TRANSLATION * height * shifts[1]
+        zero = np.zeros(count)
+        self._transforms = np.stack([a, b, c, zero, d, f, zero, zero], 1).astype(np.float32)
+
+    def _change(self, chosen: np.ndarray, batch: slice) -> np.ndarray:
+        images = self._images[chosen].astype(np.float32)
+        return ops.convert_to_numpy(ops.image.affine_transform(images, self._transforms[batch]))
+
+
+AUGMENTATIONS: dict[Augmentation, type[Augmented]] = {"crops": CropsAndFlips, "distortions": Distortions}
+
+
+def training_set(
+    images: np.ndarray, labels: np.ndarray, batch_size: int, augment: Augmentation, seed: int
+) -> dict[str, Any]:
+    """Arguments of `fit`: arrays, which it is to shuffle, or batches of augmented images, which have their order."""
+    if augment == "none":
+        return {"x": images, "y": labels, "batch_size": batch_size}
+    return {"x": AUGMENTATIONS[augment](images, labels, batch_size, seed)}

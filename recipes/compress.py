@@ -4,7 +4,7 @@ import gzip
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -28,8 +28,8 @@ from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
 from keras_resnets import UsageError
-from recipes.augment import CropsAndFlips
-from recipes.config import CompressConfig
+from recipes.augment import training_set
+from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar
 from recipes.train import MOMENTUM, batch_size_for, jit_compile
@@ -164,8 +164,8 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
     data = config.data or trained.get("data")
     if not isinstance(data, str):
         raise UsageError(f"no config.json beside {path} says what it was trained on; give --data")
-    augment = bool(trained.get("augment")) if config.augment is None else config.augment
-    return replace(config, data=data, augment=augment)
+    told = trained.get("augment")
+    return replace(config, data=data, augment=config.augment or (told if told in get_args(Augmentation) else "none"))
 
 
 def start(
@@ -193,9 +193,7 @@ def fine_tune(
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
-    images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": size}
-    if config.augment:
-        images = {"x": CropsAndFlips(data.x_train, data.y_train, size, config.seed)}
+    images = training_set(data.x_train, data.y_train, size, config.augment or "none", config.seed)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer)
@@ -207,7 +205,7 @@ def fine_tune(
         history = model.fit(
             **images,
             epochs=config.epochs,
-            shuffle=not config.augment,
+            shuffle=config.augment == "none",
             verbose=0,
             callbacks=[FitProgress(step, config.epochs)],
         )

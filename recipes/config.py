@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Augmentation = Literal["none", "crops", "distortions"]
 Rule = tuple[str, Any, str]  # field, whether its value is valid, what it must be
 
 SEEDS = range(2**32)
@@ -33,9 +34,9 @@ class TrainConfig:
     """Peak of the schedule: a tenth of the steps warms up to it, a cosine leads to 0."""
     weight_decay: float = 1e-4
     """Share of each kernel taken off per step and unit of learning rate (decoupled; BatchNorm and biases spared)."""
-    augment: bool = False
-    """Crop each image at random out of its frame padded by 4 pixels and mirror half of them; for photographs such as
-    CIFAR's, not for digits."""
+    augment: Augmentation = "none"
+    """What is done to each training image at random: crops (out of its frame padded by 4 pixels, and half of them
+    mirrored; for photographs such as CIFAR's) or distortions (scaled, squeezed, sheared, shifted; for digits)."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
 
@@ -75,8 +76,8 @@ class CompressConfig:
     learning_rate: float | None = None
     """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.0001 (native: the
     BatchNorms are folded), 0.001 (tfmot) or 0.00003 (keeping clusters)."""
-    augment: bool | None = None
-    """Crop and mirror images as `train --augment`; None: as the model was trained."""
+    augment: Augmentation | None = None
+    """What is done to each training image at random, as for `train`; None: as the model was trained."""
     then: Literal["int8", "float32", "float16", "dynamic", "int16x8", "int8-weights", "int4-weights"] = "int8"
     """Mode of the file; see `keras-resnets export`."""
     data: str | None = None
@@ -195,8 +196,11 @@ class AddaConfig:
     model: str = "lenet"
     """Classifier: lenet (LeNet-5 in the widths of Caffe's, as the paper has it) or a registered name; its layers in
     front of the last dense one are the encoder."""
-    source_epochs: int = 5
-    """Passes over the source in supervised training, and over the target for the comparison."""
+    source_epochs: int | None = None
+    """Passes over the source in supervised training, and over the target for the comparison; None: 15 below 10,000
+    images, else 5."""
+    augment: Augmentation = "none"
+    """What is done at random to the images of supervised training, as for `train`: distortions for digits."""
     epochs: int | None = None
     """Passes over the larger domain in adversarial adaptation; None: 25 below 10,000 images, else 5."""
     batch_size: int = 32
@@ -219,7 +223,7 @@ class AddaConfig:
         _check(
             self,
             ("data", self.data[0] != self.data[1], "two domains"),
-            ("source_epochs", self.source_epochs >= 1, "at least 1"),
+            ("source_epochs", self.source_epochs is None or self.source_epochs >= 1, "at least 1"),
             ("epochs", self.epochs is None or self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 2, "at least 2"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
-from recipes.augment import CropsAndFlips
+from recipes.augment import training_set
 from recipes.config import TrainConfig
 from recipes.data import Dataset
 from recipes.plots import draw_curves
@@ -72,12 +72,10 @@ def train(config: TrainConfig, data: Dataset, **options: Any) -> Run:
         jit_compile=jit_compile(),
     )
     start = time.perf_counter()
-    images: dict[str, Any] = {"x": data.x_train, "y": data.y_train, "batch_size": batch_size}
-    if config.augment:
-        images = {"x": CropsAndFlips(data.x_train, data.y_train, batch_size, config.seed), "shuffle": False}
     with bar(config.model, steps) as step:
         history = model.fit(
-            **images,
+            **training_set(data.x_train, data.y_train, batch_size, config.augment, config.seed),
+            shuffle=config.augment == "none",
             epochs=config.epochs,
             validation_data=(data.x_test, data.y_test),
             verbose=0,

@@ -145,9 +145,9 @@ def compare() -> str:
     last = list(results["models"].values())[-1]
     environment = last["environment"]
     note = (
-        f"`keras-resnets compare` after `keras-resnets train --data {results['data']} --augment --learning-rate 0.1`, "
-        f"seed {last['training']['seed']} (n = 1), few epochs: the networks are far from their best. All "
-        f"{results['test_images']:,} test images; QAT: quantization-aware training for "
+        f"`keras-resnets compare` after `keras-resnets train --data {results['data']} --augment crops "
+        f"--learning-rate 0.1`, seed {last['training']['seed']} (n = 1), few epochs: the networks are far "
+        f"from their best. All {results['test_images']:,} test images; QAT: quantization-aware training for "
         f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "
         f"{environment['ai-edge-litert']}, 1 thread, the files of a network in turns."
     )

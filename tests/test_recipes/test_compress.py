@@ -22,7 +22,7 @@ def path(trained, blobs_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r8"
     folder.mkdir()
     trained.save(folder / "model.keras")
-    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": False}))
+    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": "none"}))
     return folder / "model.keras"
 
 
@@ -48,7 +48,7 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     with pytest.raises(UsageError, match="--overwrite"):
         compress(path, CompressConfig(method=("prune", "qat")))
     results = json.loads((out / "compress.json").read_text())
-    assert results["config"]["augment"] is False
+    assert results["config"]["augment"] == "none"
     assert [len(results["history"][method]["loss"]) for method in ("prune", "qat")] == [4, 4]
     aware = keras.models.load_model(out / "model.keras")
     assert np.mean(aware.predict(data.x_test, verbose=0).argmax(-1) == data.y_test) > 0.8
@@ -58,11 +58,11 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
 
 
 def test_the_training_says_what_the_settings_do_not(path, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": "crops"}))
     found = completed(CompressConfig(), tmp_path / "model.keras")
-    assert (found.data, found.augment) == ("digits", True)
-    told = completed(CompressConfig(data="cifar10", augment=False), tmp_path / "model.keras")
-    assert (told.data, told.augment) == ("cifar10", False)
+    assert (found.data, found.augment) == ("digits", "crops")
+    told = completed(CompressConfig(data="cifar10", augment="none"), tmp_path / "model.keras")
+    assert (told.data, told.augment) == ("cifar10", "none")
 
 
 def test_clusters(path, tmp_path):

@@ -67,6 +67,15 @@ def test_a_seed_decides_the_run(data):
     assert other.history["loss"] != pytest.approx(first.history["loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("augment", ["crops", "distortions"])
+def test_augmented_images_are_what_it_learns_from(data, augment):
+    plain, changed = (
+        train(TrainConfig(model="resnet8", epochs=1, batch_size=32, augment=one), data) for one in ("none", augment)
+    )
+    assert np.isfinite(changed.history["loss"][0])
+    assert changed.history["loss"] != pytest.approx(plain.history["loss"], rel=1e-3)
+
+
 def test_a_run_is_four_files(run, data, tmp_path):
     save(run, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
