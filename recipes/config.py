@@ -132,6 +132,9 @@ class GameConfig:
     """Of Adam with beta_1 = 0.5, for both players."""
     smoothing: float = 0.0
     """Real images have the label 1 - smoothing for the discriminator."""
+    ema: float = 0.0
+    """Sample from a moving average of the generator's weights that keeps this share of itself in a step, such as 0.999;
+    0: from the weights themselves."""
     seed: int = 0
     """Seed of initialisation, order and latent vectors."""
 
@@ -149,6 +152,7 @@ class GameConfig:
             ("discriminator_steps", self.discriminator_steps >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("smoothing", 0 <= self.smoothing < 1, "from 0 to below 1"),
+            ("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999"),
             ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
         )
 
@@ -171,19 +175,12 @@ class DcganConfig(GameConfig):
 
     width: int = 64
     """Channels at half the size of the image, twice as many at each further halving; the paper's has 128."""
-    ema: float = 0.0
-    """Sample from a moving average of the generator's weights that keeps this share of itself in a step, such as 0.999;
-    0: from the weights themselves."""
     spectral: bool = False
     """Spectral normalisation in the discriminator, in place of BatchNorm."""
 
     def check(self) -> None:
         super().check()
-        _check(
-            self,
-            ("width", self.width >= 1, "at least 1"),
-            ("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999"),
-        )
+        _check(self, ("width", self.width >= 1, "at least 1"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,11 +121,9 @@ def in_bytes(data: Dataset) -> Dataset:
 def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
     """The compiled game, its weights decided by the seed."""
     keras.utils.set_random_seed(config.seed)
-    average: dict[str, Any] = {}
     if isinstance(config, DcganConfig):
         generator = conv_generator(image_shape, config.latent, config.width)
         discriminator = conv_discriminator(image_shape, config.width, spectral=config.spectral)
-        average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
     elif isinstance(config, GanConfig):
         generator = dense_generator(image_shape, config.latent)
         discriminator = dense_discriminator(image_shape, config.dropout)
@@ -136,6 +134,7 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
         objective=config.objective,
         smoothing=config.smoothing,
     )
+    average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
     model.compile(
         {
             "discriminator": keras.optimizers.Adam(config.learning_rate, beta_1=0.5),
@@ -149,7 +148,7 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
 def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
     """The generator, or a copy with the moving average of its weights where the run keeps one."""
     generator = model.players["generator"]
-    if not getattr(config, "ema", 0):
+    if not config.ema:
         return generator
     copy = keras.models.clone_model(generator)
     copy.set_weights(generator.get_weights())  # BatchNorm's statistics, too

@@ -119,7 +119,7 @@ class TestMistakes:
         [
             (GanConfig(dropout=1.0), "dropout"),
             (GanConfig(smoothing=1.0), "smoothing"),
-            (DcganConfig(ema=1.0), "ema"),
+            (GanConfig(ema=1.0), "ema"),
             (GanConfig(learning_rate=0), "learning_rate"),
             (GanConfig(seed=-1), "seed"),
         ],
