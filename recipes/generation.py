@@ -153,6 +153,7 @@ def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
     copy = keras.models.clone_model(generator)
     copy.set_weights(generator.get_weights())  # BatchNorm's statistics, too
     model.optimizer.members["generator"].finalize_variable_values(copy.trainable_variables)
+    copy.set_weights(copy.get_weights())  # on JAX they were the optimizer's own arrays, which `predict` would give away
     return copy
 
 
