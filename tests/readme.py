@@ -191,25 +191,31 @@ def label_of(results: dict, row: Compressed) -> str:
 
 def adversarial() -> str:
     adapted, games = ({path.stem: json.loads(path.read_text()) for path in paths} for paths in (ADAPTED, GAMES))
-    lines = ["| from, to | source only | renormalized | adapted | target labels | seeds | minutes a seed |"]
-    lines.append("| :-- | --: | --: | --: | --: | --: | --: |")
+    lines = [
+        "| from, to | trained on | source only | renormalized | adapted | target labels | backend | seeds | minutes |"
+    ]
+    lines.append("| :-- | :-- | --: | --: | --: | --: | :-- | --: | --: |")
     for results in adapted.values():
         scores = " | ".join(
             f"{results[key]['mean']:.2%} ± {100 * results[key]['std']:.2f}"
             for key in ("source_only", "renormalized", "adapted", "target_supervised")
         )
-        lines.append(f"| {', '.join(results['config']['data'])} | {scores} | {repeated(results)} |")
-    lines += ["", "| game | epochs | FID | precision | recall | rarest class | seeds | minutes a seed |"]
-    lines.append("| :-- | --: | --: | --: | --: | --: | --: | --: |")
+        config = results["config"]
+        images = "distorted" if config.get("augment") == "distortions" else "as they are"
+        lines.append(f"| {', '.join(config['data'])} | {images} | {scores} | {repeated(results)} |")
+    lines += ["", "| game | epochs | FID | precision | recall | rarest class | backend | seeds | minutes |"]
+    lines.append("| :-- | --: | --: | --: | --: | --: | :-- | --: | --: |")
     for name, results in games.items():
         scores = " | ".join(f"{results[key]['mean']:.1%}" for key in ("precision", "recall", "smallest_share"))
         epochs, fid = results["config"]["epochs"], results["fid"]["mean"]
+        name += f", EMA {results['config']['ema']}" if results["config"].get("ema") else ""
         lines.append(f"| {name} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
     environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"As in `make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation "
-        f"over the seeds; renormalized: the source's weights, the target's pixel statistics; "
-        f"{environment['processor']}, Keras {environment['keras']} on {results['backend']}. FID, precision "
+        f"over the seeds, minutes of one; renormalized: the source's weights, the target's pixel statistics. No run of "
+        f"ADDA sees a target label, but its settings were chosen with the target's test accuracy in view. "
+        f"{environment['processor']}, Keras {environment['keras']}. FID, precision "
         f"and recall by the features of a LeNet-5 trained here ({scored['scorer_accuracy']:.2%} on the test images), "
         f"so that they compare runs of this project only: {scored['images']:,} real and as many generated images, "
         f"{scored['samples']:,} samples for the classes."
@@ -219,7 +225,7 @@ def adversarial() -> str:
 
 def repeated(results: dict) -> str:
     minutes = statistics.mean(run["seconds"] for run in results["runs"]) / 60
-    return f"{len(results['seeds'])} | {minutes:.0f}"
+    return f"{results['backend']} | {len(results['seeds'])} | {minutes:.0f}"
 
 
 def steps() -> str:

@@ -8,7 +8,7 @@ import pytest
 from tiny import blobs
 
 from keras_resnets import UsageError
-from recipes.config import AddaConfig, DcganConfig, GanConfig
+from recipes.config import AddaConfig, GanConfig
 from recipes.data import load
 from recipes.generation import check
 
