@@ -208,8 +208,8 @@ def adversarial() -> str:
     for name, results in games.items():
         scores = " | ".join(f"{results[key]['mean']:.1%}" for key in ("precision", "recall", "smallest_share"))
         epochs, fid = results["config"]["epochs"], results["fid"]["mean"]
-        name += f", EMA {results['config']['ema']}" if results["config"].get("ema") else ""
-        lines.append(f"| {name} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
+        average = f", EMA {results['config']['ema']}" if results["config"].get("ema") else ""
+        lines.append(f"| {name}{average} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
     environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"As in `make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation "
