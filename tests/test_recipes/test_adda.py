@@ -112,6 +112,7 @@ class TestAdapt:
             target = darker(data)
             target = target if labels is None else replace(target, y_train=labels)
             monkeypatch.setattr(module, "domains", lambda config: (data, target))
+            monkeypatch.setattr(module, "EMBEDDED", 20)  # t-SNE of all would take longer than the training
             adapt(self.config, out, **options)
             return keras.models.load_model(out / "target_model.keras").get_weights()
 
@@ -158,6 +159,7 @@ def test_adaptation_learns_shifted_digits_without_their_labels(tmp_path, monkeyp
         return pairs(first, second, *rest)
 
     monkeypatch.setattr(module, "pairs", spied)
+    monkeypatch.setattr(module, "EMBEDDED", 50)
     scores = adapt(config, tmp_path)
     digits, shifted = load("digits"), load("digits_shifted")
     assert np.array_equal(asked[0][0], digits.x_train)

@@ -60,20 +60,20 @@ def test_a_diverged_run_is_one_line(data):
 
 
 def test_a_seed_decides_the_run(data):
-    config = TrainConfig(model="resnet8", epochs=1, batch_size=32, seed=3)
+    config = TrainConfig(model="lenet5", epochs=1, batch_size=32, seed=3)
     first, second = train(config, data), train(config, data)
     assert first.history["loss"] == pytest.approx(second.history["loss"], rel=1e-3)
-    other = train(TrainConfig(model="resnet8", epochs=1, batch_size=32, seed=4), data)
+    other = train(TrainConfig(model="lenet5", epochs=1, batch_size=32, seed=4), data)
     assert other.history["loss"] != pytest.approx(first.history["loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("augment", ["crops", "distortions"])
-def test_augmented_images_are_what_it_learns_from(data, augment):
-    plain, changed = (
-        train(TrainConfig(model="resnet8", epochs=1, batch_size=32, augment=one), data) for one in ("none", augment)
-    )
-    assert np.isfinite(changed.history["loss"][0])
-    assert changed.history["loss"] != pytest.approx(plain.history["loss"], rel=1e-3)
+def test_augmented_images_are_what_it_learns_from(data):
+    losses = [
+        train(TrainConfig(model="lenet5", epochs=1, batch_size=32, augment=augment), data).history["loss"][0]
+        for augment in ("none", "crops", "distortions")
+    ]
+    assert np.isfinite(losses).all()
+    assert np.diff(sorted(losses)).min() > 1e-3
 
 
 def test_a_run_is_four_files(run, data, tmp_path):
