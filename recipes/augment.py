@@ -1,6 +1,7 @@
 """Augmentation of training images that are in memory."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ PADDING = 4  # pixels on each side, He et al. 2015, section 4.2
 SCALING, SQUEEZING, SHEARING, TRANSLATION = 0.3, 0.1, 0.2, 1 / 14
 
 
-class Augmented(keras.utils.PyDataset):
+class Augmented(keras.utils.PyDataset, ABC):
     """Batches of a training set, each image changed at random: the seed and the epoch alone say how.
 
     Args:
@@ -48,13 +49,13 @@ class Augmented(keras.utils.PyDataset):
         self._order = random.permutation(len(self._labels))
         self._draw(random, len(self._labels))
 
+    @abstractmethod
     def _draw(self, random: np.random.Generator, count: int) -> None:
         """Draws an epoch's changes, in the order in which the images will come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _change(self, chosen: np.ndarray, batch: slice) -> np.ndarray:
         """The images at some indices, as the epoch's changes in this part of it make them."""
-        raise NotImplementedError
 
 
 class CropsAndFlips(Augmented):
