@@ -11,7 +11,7 @@ from keras import ops
 from recipes.config import Augmentation
 
 PADDING = 4  # pixels on each side, He et al. 2015, section 4.2
-# The paper names the distortions and not how far they go: logarithms, then slope, then shares of a side
+# How far distortions go is a choice of ours: logarithms, then slope, then shares of a side
 SCALING, SQUEEZING, SHEARING, TRANSLATION = 0.3, 0.1, 0.2, 1 / 14
 
 
@@ -87,7 +87,7 @@ class Distortions(Augmented):
     Scaled by a factor of up to e^0.3, made wider and lower (or narrower and higher) by up to e^0.1, sheared
     horizontally by a slope of up to 0.2, shifted by up to a fourteenth of a side.
 
-    References: LeCun et al. 1998, Proc. IEEE 86(11), DOI 10.1109/5.726791, section III-B.
+    References: LeCun et al. 1998, Proc. IEEE 86(11), DOI 10.1109/5.726791, section III.
     """
 
     def _draw(self, random: np.random.Generator, count: int) -> None:

@@ -164,8 +164,12 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
     data = config.data or trained.get("data")
     if not isinstance(data, str):
         raise UsageError(f"no config.json beside {path} says what it was trained on; give --data")
-    told = trained.get("augment")
-    return replace(config, data=data, augment=config.augment or (told if told in get_args(Augmentation) else "none"))
+    augment = config.augment or trained.get("augment", "none")
+    if augment not in get_args(Augmentation):
+        raise UsageError(
+            f"{beside} says augment is {augment}; give --augment, one of {', '.join(get_args(Augmentation))}"
+        )
+    return replace(config, data=data, augment=augment)
 
 
 def start(

@@ -63,6 +63,11 @@ def test_the_training_says_what_the_settings_do_not(path, tmp_path):
     assert (found.data, found.augment) == ("digits", "crops")
     told = completed(CompressConfig(data="cifar10", augment="none"), tmp_path / "model.keras")
     assert (told.data, told.augment) == ("cifar10", "none")
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
+    with pytest.raises(
+        UsageError, match=r"config\.json says augment is True; give --augment, one of none, crops, distortions"
+    ):
+        completed(CompressConfig(), tmp_path / "model.keras")
 
 
 def test_clusters(path, tmp_path):
