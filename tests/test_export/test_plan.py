@@ -28,6 +28,7 @@ def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data
     assert LiteRT(file.path)._input["dtype"] == np.float32
 
 
+@pytest.mark.once
 def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
     eight = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stem_*": "int8"})
     four = mixed(trained, data, calibration, tmp_path / "b.tflite", {"stage2_*conv*": "int4"})

@@ -23,14 +23,9 @@ def noise(size: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("float32")
 
 
-def one_a_renaming() -> list:
-    """Every network on the first backend; on the others the smallest of those whose layers are renamed alike."""
-    smallest = {published.rename: name for name, published in reversed(PUBLISHED.items())}
-    return [pytest.param(name, marks=[] if name in smallest.values() else pytest.mark.once) for name in PUBLISHED]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", one_a_renaming())
+@pytest.mark.once  # names are the same on every backend; that what is computed is, test_oracle.py says
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_file_of_keras_applications_gives_the_same_network(name, tmp_path):
     size = SIZES.get(name, 96)
     shape = {"input_shape": (size, size, 3), "classifier_activation": None}

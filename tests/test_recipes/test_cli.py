@@ -91,6 +91,7 @@ def test_three_steps(cli, blobs_file, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_quickstart_leaves_report_results_and_files(cli, blobs_file, tmp_path):
     out = tmp_path / "quick"
     options = ("--data", blobs_file, "--models", "resnet8", "plain20", "--epochs", 2, "--seed", 5)

@@ -70,6 +70,7 @@ def test_the_training_says_what_the_settings_do_not(path, tmp_path):
         completed(CompressConfig(), tmp_path / "model.keras")
 
 
+@pytest.mark.once
 def test_clusters(path, tmp_path):
     _, made = compress(path, CompressConfig(method=("cluster",), clusters=16, epochs=1, then="float32"), tmp_path)
     assert made.accuracy > 0.8
@@ -79,6 +80,7 @@ def test_clusters(path, tmp_path):
             assert len(np.unique(layer.get_weights()[0])) <= 16
 
 
+@pytest.mark.once
 def test_comparing_modes_and_engines(path, tmp_path):
     rows = compare([path], ["float32", "int8"], ["native", "tfmot"], 1, tmp_path)
     assert [row.mode for row in rows] == ["float32", "int8", "int8, QAT native", "int8, QAT tfmot"]
