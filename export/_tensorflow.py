@@ -18,12 +18,13 @@ import keras
 import numpy as np
 
 from export._quantizer import Refused, quantize
+from export.affine import fuse_affine
 from export.flatbuffer import add_signature, describe, operations
 from export.layers import PIXELS, takes_pixels
 from export.plan import Plan, layers_of, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
-from export.ranges import Clipping, Ranges, read_ranges
+from export.ranges import Clipping, Ranges, choose_clipping, read_ranges
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
@@ -34,7 +35,7 @@ def convert(
     model: keras.Model,
     modes: Iterable[Mode],
     images: np.ndarray | None,
-    clipping: Clipping,
+    clipping: Clipping | None,
     plan: Plan,
     learned: Learned | None = None,
 ) -> Iterator[Converted]:
@@ -44,7 +45,7 @@ def convert(
         model: A model with one image input, on the TensorFlow backend.
         modes: Modes wanted.
         images: Calibration images, shape (n, height, width, channels), for the modes that need them.
-        clipping: How the ranges of int8 activations are chosen.
+        clipping: How the ranges of int8 activations are chosen, see `choose_clipping`.
         plan: Types of the layers that are not to be int8, for a mode that needs a plan.
         learned: Ranges by layer, of a model that quantization-aware training gave them to.
 
@@ -59,7 +60,7 @@ def convert(
 
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     function = tf.function(lambda image: model(image, training=False), input_signature=[image]).get_concrete_function()
-    floats = run_converter(model, function, MODES["float32"], images)
+    floats = fuse_affine(run_converter(model, function, MODES["float32"], images))
     yield MODES["float32"], "converter", floats
     names = {layer.name for layer in model.layers}
     for mode in modes:
@@ -71,7 +72,8 @@ def convert(
                 if engine == "quantizer":
                     choices = resolve(plan, floats, names) if mode.needs_plan else None
                     if learned is None:
-                        ranges = _ranges(floats, mode, images, clipping, pixels=takes_pixels(model))
+                        chosen = choose_clipping(clipping, mode, engine)
+                        ranges = _ranges(floats, mode, images, chosen, pixels=takes_pixels(model))
                     else:
                         ranges = ranges_of_tensors(floats, learned, names)
                     data = quantize(floats, mode, ranges, choices)
@@ -83,22 +85,17 @@ def convert(
                 continue
             if last or not describe(data).float_operations:
                 break
-        if engine == "converter" and mode.calibrated and clipping != "minmax":
-            raise UsageError(
-                f"clipping={clipping!r}: {model.name} has operations that only TensorFlow's converter quantizes to "
-                f"{mode.name}, and it takes the full range; use clipping='minmax'"
-            )
+        choose_clipping(clipping, mode, engine)  # an error if it cannot be had
         yield mode, engine, data
 
 
 def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping, *, pixels: bool) -> Ranges | None:
     if not mode.calibrated or images is None:
         return None
-    ranges = read_ranges(floats, images, clipping if mode.activations == "int8" else "minmax")  # 16 bits lose nothing
+    ranges = read_ranges(floats, images, clipping)
     if pixels and images.max() > 1:  # a model may also normalise images from 0 to 1
-        ranges[operations(floats)[0].inputs[0].name] = (
-            PIXELS  # one step a value: a uint8 file takes the pixels themselves
-        )
+        # One step a value: a uint8 file takes the pixels themselves.
+        ranges[operations(floats)[0].inputs[0].name] = PIXELS
     return ranges
 
 

@@ -22,7 +22,7 @@ from export.metadata import Metadata, add_metadata, check_metadata
 from export.plan import Plan, check_plan
 from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
-from export.ranges import Clipping, check_clipping
+from export.ranges import Clipping, check_clipping, choose_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
 from export.runtimes.litert import LiteRT
 from export.tfmot import TfmotModel
@@ -59,7 +59,7 @@ def to_tflite(
     *,
     mode: str = "float32",
     calibration: Calibration | np.ndarray | None = None,
-    clipping: Clipping = "minmax",
+    clipping: Clipping | None = None,
     plan: Plan | None = None,
     io: Io = "float32",
     metadata: Metadata | None = None,
@@ -78,6 +78,7 @@ def to_tflite(
             or a `Calibration`, which also says where they come from; needed by int8 and int16x8. Fewer than
             `FEW_IMAGES` warn.
         clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `read_ranges`.
+            Defaults to "mse", and to "minmax" where TensorFlow's converter writes the file.
         plan: With mode mixed: shell patterns of layer names, each with "float32", "int8" or "int4", later ones before
             earlier ones, such as {"stem_*": "float32", "stage4_*": "int4"}; `search_plan` finds one.
         io: Type of input and output. "float32" runs everywhere on a CPU. With mode int8 also "uint8", which phones
@@ -115,7 +116,7 @@ def export_modes(
     outs: Mapping[str, Path],
     *,
     calibration: Calibration | np.ndarray | None = None,
-    clipping: Clipping = "minmax",
+    clipping: Clipping | None = None,
     plan: Plan | None = None,
     io: Io = "float32",
     metadata: Metadata | None = None,
@@ -167,7 +168,7 @@ def export_modes(
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
             used = calibration if mode.calibrated and not aware else None
-            clipped = used and clipping
+            clipped = used and choose_clipping(clipping, mode, engine)
             how = {"mode": asdict(mode), "engine": engine, "aware": aware, "clipping": clipped, "plan": plan, "io": io}
             recipe = describe_export(network, how, used, verification)
             if aware == "tfmot":  # whose weights are in the file alone
@@ -298,7 +299,7 @@ def _convert(
     model: keras.Model | TfmotModel,
     modes: list[Mode],
     images: np.ndarray | None,
-    clipping: Clipping,
+    clipping: Clipping | None,
     plan: Plan,
 ) -> Iterator[_tensorflow.Converted]:
     if isinstance(model, TfmotModel):

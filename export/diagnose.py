@@ -61,7 +61,7 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
         reference, quantized = _Run(floats), _Run(path.read_bytes())
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
-    shared = [name for name in quantized.indices if name in reference.indices]
+    shared = [name for name in quantized.indices if name in reference.indices and name not in quantized.logits]
     if not shared:
         raise UsageError(f"{path} has no tensor in common with {model.name}; give it the model it was exported from")
     signal, noise = dict.fromkeys(shared, 0.0), dict.fromkeys(shared, 0.0)
@@ -76,7 +76,7 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     names = {layer.name for layer in model.layers}
     return [
         LayerNoise(
-            layers=tuple(layers_of(name, names)) or (name,),
+            layers=tuple(quantized.layers(name, names)) or (name,),
             operation=quantized.producers[quantized.indices[name]].kind,
             snr=_decibels(shares[name]),
             entered=shares[name]
@@ -135,6 +135,8 @@ class _Run:
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
         self.producers = {tensor.index: step for step in operations(data) for tensor in step.outputs}
         self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
+        # Logits may be clipped where no probability suffers: what becomes of them is the noise of their layer.
+        self.logits = {step.inputs[0].name for step in self.producers.values() if step.kind == "SOFTMAX"}
 
     def invoke(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
@@ -143,6 +145,11 @@ class _Run:
     def value(self, name: str) -> np.ndarray:
         index = self.indices[name]
         return decode(self._interpreter.get_tensor(index), self._tensors[index])
+
+    def layers(self, name: str, names: set[str]) -> list[str]:
+        """The Keras layers whose result a tensor is; probabilities may have no name but that of the output."""
+        step = self.producers[self.indices[name]]
+        return layers_of(name, names) or (layers_of(step.inputs[0].name, names) if step.kind == "SOFTMAX" else [])
 
     def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
         """The nearest tensors in `known` that this one is computed from."""

@@ -1,60 +1,91 @@
 """The ranges of a network's activations, read off its float32 file over calibration images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from export.flatbuffer import operations
+from export.quantize import Engine, Mode
 from export.runtimes.litert import open_traced
 from keras_resnets.errors import UsageError
 
 Clipping = Literal["minmax", "percentile", "mse"]
 Ranges = dict[str, tuple[float, float]]
 
+DEFAULT: Clipping = "mse"
+
 KEPT = 0.9999  # share of an activation's values that "percentile" keeps between its ends, both together
+SAMPLES = 2**17  # values of an activation, from all images together, by which it is clipped
 BINS = 2048
 STEPS = 255  # of an 8-bit range
-SHRINKS = np.linspace(0.3, 1.0, 71)  # shares of the full range that "mse" tries
+SHARES = np.linspace(1.0, 0.0, 101)  # of either end, that "mse" tries; the full one where none is better
+NARROWEST = 1e-8
 
 
-def check_clipping(clipping: str) -> None:
+def check_clipping(clipping: str | None) -> None:
     """Raises a UsageError if there is no such way to clip."""
-    if clipping not in get_args(Clipping):
+    if clipping not in (None, *get_args(Clipping)):
         raise UsageError(f"clipping={clipping!r}: choose one of {', '.join(get_args(Clipping))}")
 
 
-def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = "minmax") -> Ranges:
+def choose_clipping(clipping: Clipping | None, mode: Mode, engine: Engine) -> Clipping:
+    """How the ranges of a file end: as wanted; where nobody says, "mse" if the engine lets them be chosen.
+
+    16 bits lose nothing at the full range, and TensorFlow's converter knows no other.
+
+    Raises:
+        UsageError: If the converter is to clip.
+    """
+    if mode.activations != "int8":
+        return "minmax"
+    if engine == "quantizer":
+        return clipping or DEFAULT
+    if clipping not in (None, "minmax"):
+        raise UsageError(
+            f"clipping={clipping!r}: the model has operations that only TensorFlow's converter quantizes to "
+            f"{mode.name}, and it takes the full range; use clipping='minmax'"
+        )
+    return "minmax"
+
+
+def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Ranges:
     """Runs a float32 file over images and says between which values each of its tensors lies.
 
-    Input and output are never clipped: a clipped pixel or logit is an error for every network.
+    Input and output are never clipped: a clipped pixel or score is an error for every network.
 
     Args:
         data: A float32 `.tflite` file.
         images: Calibration images, shape (n, height, width, channels).
         clipping: "minmax" takes the least and the largest value. "percentile" leaves out `1 - KEPT` of the values,
-            half of it at each end. "mse" shrinks the range to where the mean squared error of 8-bit rounding and
-            clipping is least.
+            half of it at each end. "mse" draws in either end to where the mean squared error of 8-bit rounding and
+            clipping is least; for the logits of a softmax, the error of its probabilities: what is far below the
+            largest logit changes none, and in steps of half the size fewer classes tie.
 
     Returns:
         (least, largest) by the name of the tensor.
     """
     interpreter = open_traced(data)
     ends = {tensor["index"] for tensor in (*interpreter.get_input_details(), *interpreter.get_output_details())}
-    computed, extremes = _computed(data), Ranges()
-    for _, name, values in _activations(interpreter, computed, images):
-        least, largest = extremes.get(name, (np.inf, -np.inf))
-        extremes[name] = min(least, float(values.min())), max(largest, float(values.max()))
-    if clipping == "minmax":
-        return extremes
-    histograms: dict[str, np.ndarray] = {}
-    for index, name, values in _activations(interpreter, computed, images):
-        if index not in ends and extremes[name][0] < extremes[name][1]:
-            counts, _ = np.histogram(values, BINS, extremes[name])
-            histograms[name] = histograms.get(name, 0) + counts
-    clip = {"percentile": _percentile, "mse": _least_error}[clipping]
-    return extremes | {name: clip(counts, *extremes[name]) for name, counts in histograms.items()}
+    *_, last = operations(data)
+    logits = last.inputs[0].name if last.kind == "SOFTMAX" else None
+    each = max(SAMPLES // max(len(images), 1), 1)
+    samples: dict[str, list[np.ndarray]] = {}
+    ranges, random = Ranges(), np.random.default_rng(0)
+    for index, name, values in _activations(interpreter, _computed(data), images):
+        least, largest = ranges.get(name, (np.inf, -np.inf))
+        ranges[name] = min(least, float(values.min())), max(largest, float(values.max()))
+        if clipping != "minmax" and index not in ends:
+            whole = values.size <= each or name == logits
+            samples.setdefault(name, []).append(values if whole else random.choice(values.ravel(), each))
+    for name, picked in samples.items():
+        if name == logits and clipping == "mse":
+            ranges[name] = _of_logits(np.concatenate(picked))
+        elif ranges[name][0] < ranges[name][1]:
+            counts, _ = np.histogram(np.concatenate(picked, axis=None), BINS, ranges[name])
+            ranges[name] = (_percentile if clipping == "percentile" else _least_error)(counts, *ranges[name])
+    return ranges
 
 
 def _activations(
@@ -88,11 +119,29 @@ def _least_error(counts: np.ndarray, least: float, largest: float) -> tuple[floa
     edges = np.linspace(least, largest, BINS + 1)
     centres = (edges[:-1] + edges[1:]) / 2
     least, largest = min(least, 0.0), max(largest, 0.0)  # an 8-bit range always holds zero
-    errors = []
-    for shrink in SHRINKS:
-        low, high = least * shrink, largest * shrink
-        step = (high - low) / STEPS
-        rounded = np.clip(np.rint((centres - low) / step), 0, STEPS) * step + low
-        errors.append(float(counts @ np.square(centres - rounded)))
-    best = float(SHRINKS[int(np.argmin(errors))])
-    return least * best, largest * best
+    return _best_ends(least, largest, lambda *ends: counts @ np.square(centres - _rounded(centres, *ends)))
+
+
+def _of_logits(logits: np.ndarray) -> tuple[float, float]:
+    least, largest = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
+    expected = _softmax(logits)
+    return _best_ends(least, largest, lambda *ends: np.square(_softmax(_rounded(logits, *ends)) - expected).mean())
+
+
+def _best_ends(least: float, largest: float, error: Callable[[float, float], float]) -> tuple[float, float]:
+    """The ends of least error, each in its turn and twice as a share of the full one."""
+    low = high = 1.0
+    for _ in range(2):
+        low = min(SHARES, key=lambda share: error(least * share, largest * high))
+        high = min(SHARES, key=lambda share: error(least * low, largest * share))
+    return float(least * low), float(largest * high)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _rounded(values: np.ndarray, least: float, largest: float) -> np.ndarray:
+    step = max(largest - least, NARROWEST) / STEPS
+    return np.clip(np.rint((values - least) / step), 0, STEPS) * step + least

@@ -8,19 +8,19 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from export._quantizer import Refused, quantize
+from export._quantizer import FOUR_BITS, Refused, quantize
 from export.calibrate import Calibration
 from export.convert import load_model, to_tflite
 from export.diagnose import diagnose
 from export.flatbuffer import operations
 from export.plan import Choice, layers_of, resolve
 from export.quantize import get_mode
-from export.ranges import Clipping, check_clipping, read_ranges
+from export.ranges import Clipping, check_clipping, choose_clipping, read_ranges
 from export.runtimes.litert import LiteRT
 from keras_resnets.errors import UsageError
 
 BUDGET = 0.003  # 0.3 points
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+MIXED = get_mode("mixed")
 DIAGNOSED = 32  # images that the noise of the layers is read from
 
 
@@ -31,7 +31,7 @@ def search_plan(
     labels: np.ndarray,
     *,
     budget: float = BUDGET,
-    clipping: Clipping = "minmax",
+    clipping: Clipping | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Choice]:
     """Finds the types of the layers for `to_tflite(mode="mixed", plan=...)`.
@@ -67,7 +67,8 @@ def search_plan(
     calibration = Calibration(calibration) if isinstance(calibration, np.ndarray) else calibration
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images[:DIAGNOSED], min_agreement=0).path
-        trial = _Trial(model, floats, calibration.images, clipping, images, labels, on_step)
+        chosen = choose_clipping(clipping, MIXED, "quantizer")
+        trial = _Trial(model, floats, calibration.images, chosen, images, labels, on_step)
         enough = trial.accuracy_of(floats) - budget
         plan: dict[str, Choice] = {}
         weights = _weighted_layers(floats.read_bytes(), {layer.name for layer in model.layers})
@@ -100,7 +101,7 @@ class _Trial:
 
     def write(self, plan: dict[str, Choice]) -> Path:
         path = self.floats.with_name("trial.tflite")
-        path.write_bytes(quantize(self.data, get_mode("mixed"), self.ranges, resolve(plan, self.data, self.names)))
+        path.write_bytes(quantize(self.data, MIXED, self.ranges, resolve(plan, self.data, self.names)))
         return path
 
     def accuracy(self, plan: dict[str, Choice]) -> float:
@@ -140,10 +141,10 @@ def _noisiest(trial: _Trial, images: np.ndarray) -> list[str]:
 
 
 def _weighted_layers(data: bytes, names: set[str]) -> dict[str, int]:
-    """The Keras layers whose operations hold weights, with the number of these."""
+    """The Keras layers whose weights may have 4 bits, with the number of these."""
     weights = {}
     for step in operations(data):
         layers = layers_of(step.outputs[0].name, names)
-        if layers and step.kind in WEIGHTED:
+        if layers and step.kind in FOUR_BITS:
             weights[layers[-1]] = math.prod(step.inputs[1].shape)  # of image, kernel and bias
     return weights

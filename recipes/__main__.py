@@ -246,9 +246,9 @@ class Export:
     """Data the model was trained on: its training images calibrate int8, its test images check the file."""
     photos: Path | None = None
     """Folder of training photos to calibrate on instead, for a model that takes pixels from 0 to 255."""
-    clipping: Literal["minmax", "percentile", "mse"] = "minmax"
+    clipping: Literal["minmax", "percentile", "mse"] | None = None
     """Where the range of an int8 activation ends: at its extremes, at its 99.99%, or where rounding and clipping
-    err least."""
+    err least, which is the default for what ai-edge-quantizer writes."""
     images: int = 200
     """Training images to calibrate on, balanced over the classes."""
     seed: int = 0

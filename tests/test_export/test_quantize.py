@@ -9,8 +9,8 @@ from tiny import build_tiny
 from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
-from export.flatbuffer import SIGNATURE, describe
-from export.ranges import BINS, SHRINKS, STEPS, _least_error, _percentile, read_ranges
+from export.flatbuffer import SIGNATURE, describe, operations
+from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, read_ranges
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
@@ -22,7 +22,7 @@ def floats(trained, tmp_path_factory):
 
 
 def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
-    ranges = read_ranges(floats.read_bytes(), calibration.images)
+    ranges = read_ranges(floats.read_bytes(), calibration.images, "minmax")
     stem = trained.get_layer("stem_relu").output
     outputs = type(trained)(trained.inputs, [stem, *trained.outputs]).predict(calibration.images, verbose=0)
     assert ranges["image"] == (calibration.images.min(), calibration.images.max())
@@ -33,7 +33,7 @@ def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
 
 @pytest.mark.parametrize("clipping", ["percentile", "mse"])
 def test_clipped_ranges_lie_within_the_full_ones_but_for_the_ends(floats, calibration, clipping):
-    full = read_ranges(floats.read_bytes(), calibration.images)
+    full = read_ranges(floats.read_bytes(), calibration.images, "minmax")
     clipped = read_ranges(floats.read_bytes(), calibration.images, clipping)
     assert clipped.keys() == full.keys()
     assert clipped["image"] == full["image"]
@@ -53,20 +53,46 @@ def test_percentile_cuts_what_one_value_in_a_hundred_thousand_reaches():
 
 def test_mse_finds_the_range_of_least_error():
     """Against a search over the values themselves."""
-    values = np.random.default_rng(0).standard_t(3, 50_000)
+    values = np.random.default_rng(0).laplace(size=50_000)
+    values = np.where(values < 0, values / 3, values)
     ends = float(values.min()), float(values.max())
     counts, _ = np.histogram(values, BINS, ends)
     found = _least_error(counts, *ends)
 
-    def error(shrink):
-        low, high = ends[0] * shrink, ends[1] * shrink
+    def error(*shares):
+        low, high = np.multiply(ends, shares)
         step = (high - low) / STEPS
         return np.square(values - np.clip(np.rint((values - low) / step), 0, STEPS) * step - low).mean()
 
-    best = min(map(error, SHRINKS))
-    assert error(found[1] / ends[1]) < 1.02 * best < error(1.0)
+    best = min(error(low, high) for low in SHARES[:-1:3] for high in SHARES[:-1:3])
+    assert error(found[0] / ends[0], found[1] / ends[1]) < 1.01 * best < 0.95 * error(1.0, 1.0)
 
 
+def test_logits_are_clipped_where_their_probabilities_suffer_least():
+    logits = np.random.default_rng(0).normal(0, 6, (500, 10))
+    logits[:, 0] -= 60  # a class that is never meant takes most of the full range
+    least, largest = _of_logits(logits)
+
+    def ties(low, high):
+        best = np.sort(np.rint((np.clip(logits, low, high) - low) * STEPS / (high - low)))
+        return np.mean(best[:, -1] == best[:, -2])
+
+    full = logits.min(), logits.max()
+    assert full[0] / 3 < least <= 0 < largest <= full[1]
+    assert ties(least, largest) < ties(*full) / 2
+
+
+def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration, tmp_path):
+    headless = build_tiny("cifar_a", pixel_stats=data.pixel_stats, classifier_activation=None)
+    headless.set_weights(trained.get_weights())
+    for path in (floats, to_tflite(headless, tmp_path / "a.tflite").path):
+        (*_, last) = operations(path.read_bytes())
+        name = (last.inputs if last.kind == "SOFTMAX" else last.outputs)[0].name
+        full, clipped = (read_ranges(path.read_bytes(), calibration.images, how)[name] for how in ("minmax", "mse"))
+        assert (clipped != full) == (last.kind == "SOFTMAX")
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("io", ["float32", "uint8", "int8"])
 def test_input_and_output_have_the_type_asked_for_and_say_the_same(trained, data, calibration, tmp_path, io):
     arguments = {"mode": "int8", "calibration": calibration, "test": data.x_test}
@@ -112,7 +138,8 @@ def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
     model = build_tiny("alexnet")  # its local response normalisation takes a logarithm
     images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
     file = to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=images, min_agreement=0)
-    assert read_recipe(file.path)["engine"] == "converter"
+    recipe = read_recipe(file.path)
+    assert (recipe["engine"], recipe["clipping"]) == ("converter", "minmax")
     assert file.verification.float_operations == 0
     with pytest.raises(UsageError, match="operations that only TensorFlow's converter quantizes"):
         to_tflite(model, tmp_path / "b.tflite", mode="int8", calibration=images, clipping="mse", min_agreement=0)
