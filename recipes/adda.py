@@ -23,7 +23,7 @@ from recipes.scores import head_of
 from recipes.train import SMALL_SET, jit_compile, train
 from recipes.train import check as check_training
 
-ACCURACIES = ("source", "source_only", "adapted", "target_supervised")
+ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
 LENET = {"widths": (20, 50), "head_widths": (500,), "activation": "relu"}  # as wide as Caffe's, which the paper adapts
 EMBEDDED = 500  # test images of each domain in the plot
 
@@ -176,7 +176,8 @@ def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
 def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, Any]:
     """Trains on the source, adapts to the target, and tests; nothing is chosen by a target label.
 
-    Three steps, each of which an interrupted run keeps: supervised training on the source (`source_model.keras`),
+    The target encoder starts from the source's weights and normalises pixels by the target's own statistics. Three
+    steps, each of which an interrupted run keeps: supervised training on the source (`source_model.keras`),
     adversarial adaptation (`checkpoint.npz`, then `target_model.keras`), and, for comparison alone, supervised training
     on the target (`supervised_model.keras`).
 
@@ -186,8 +187,9 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
         resume: Whether to go on with what is there.
 
     Returns:
-        Accuracies on the target's test images: `source_only`, `adapted` (after the last epoch), `target_supervised`;
-        and on the source's, `source`; epoch, history of the losses and seconds of adaptation.
+        Accuracies on the target's test images: `source_only`, `renormalized` (the same weights with the target's pixel
+        statistics, from which adaptation starts), `adapted` (after the last epoch), `target_supervised`; and on the
+        source's, `source`; epoch, history of the losses and seconds of adaptation.
 
     Raises:
         UsageError: If the domains do not go together, or the model cannot be adapted, or training breaks off.
@@ -197,7 +199,9 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
     ensure_folder(out)
     classifier = _classifier(config, source, out / "source_model.keras", resume=resume)
     keras.utils.set_random_seed(config.seed)  # of a copy's dropout; a loaded classifier has drawn nothing
-    before, after = encoder_of(classifier), encoder_of(twin(classifier))
+    start = with_statistics_of(target, config, classifier)
+    before, after = encoder_of(classifier), encoder_of(start)
+    began = accuracy(start, target)
     progress = _adapt(config, before, after, source, target, out / "checkpoint.npz", resume=resume)
     adapted = with_classifier(after, classifier)
     with replacing(out / "target_model.keras") as part:
@@ -213,6 +217,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
         "seed": config.seed,
         "source": accuracy(classifier, source),
         "source_only": accuracy(classifier, target),
+        "renormalized": began,
         "adapted": accuracy(adapted, target),
         "target_supervised": accuracy(supervised, target),
         **asdict(progress),
@@ -237,9 +242,11 @@ def network(config: AddaConfig) -> tuple[str, dict[str, Any]]:
     return ("lenet5", LENET) if config.model == "lenet" else (config.model, {})
 
 
-def twin(classifier: keras.Model) -> keras.Model:
-    """A copy of a classifier that shares no weights with it."""
-    copy = keras.models.clone_model(classifier)
+def with_statistics_of(target: Dataset, config: AddaConfig, classifier: keras.Model) -> keras.Model:
+    """A copy of a classifier that normalises pixels by another domain's mean and deviation, which need no labels."""
+    name, options = network(config)
+    sized = {"input_shape": target.image_shape, "classes": target.classes, "pixel_stats": target.pixel_stats}
+    copy = create_model(name, **sized, **options)
     copy.set_weights(classifier.get_weights())
     return copy
 

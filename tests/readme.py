@@ -191,12 +191,14 @@ def label_of(results: dict, row: Compressed) -> str:
 
 def adversarial() -> str:
     adapted, games = ({path.stem: json.loads(path.read_text()) for path in paths} for paths in (ADAPTED, GAMES))
-    lines = ["| from, to | trained on | source only | adapted | target labels | backend | seeds | minutes |"]
+    lines = [
+        "| from, to | trained on | source only | renormalized | adapted | target labels | backend | seeds | minutes |"
+    ]
     lines.append("| :-- | :-- | --: | --: | --: | --: | :-- | --: | --: |")
     for results in adapted.values():
         scores = " | ".join(
             f"{results[key]['mean']:.2%} ± {100 * results[key]['std']:.2f}"
-            for key in ("source_only", "adapted", "target_supervised")
+            for key in ("source_only", "renormalized", "adapted", "target_supervised")
         )
         config = results["config"]
         images = "distorted" if config.get("augment") == "distortions" else "as they are"
@@ -211,10 +213,11 @@ def adversarial() -> str:
     environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"As in `make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation "
-        f"over the seeds, minutes of one. No run of ADDA sees a target label, but its settings were chosen with the "
-        f"target's test accuracy in view. {environment['processor']}, Keras {environment['keras']}. FID, precision and "
-        f"recall by the features of a LeNet-5 trained here ({scored['scorer_accuracy']:.2%} on the test images), so "
-        f"that they compare runs of this project only: {scored['images']:,} real and as many generated images, "
+        f"over the seeds, minutes of one; renormalized: the source's weights, the target's pixel statistics. No run of "
+        f"ADDA sees a target label, but its settings were chosen with the target's test accuracy in view. "
+        f"{environment['processor']}, Keras {environment['keras']}. FID, precision "
+        f"and recall by the features of a LeNet-5 trained here ({scored['scorer_accuracy']:.2%} on the test images), "
+        f"so that they compare runs of this project only: {scored['images']:,} real and as many generated images, "
         f"{scored['samples']:,} samples for the classes."
     )
     return "\n".join(lines) + f"\n\n{note}"

@@ -8,7 +8,7 @@ from tiny import run
 
 import recipes.adda as module
 from keras_resnets import UsageError, create_model
-from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, twin, with_classifier
+from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classifier, with_statistics_of
 from recipes.config import AddaConfig
 from recipes.data import load
 
@@ -83,11 +83,13 @@ def darker(data):
     return replace(data, name="darker", x_train=data.x_train // 2, x_test=data.x_test // 2)
 
 
-def test_a_twin_computes_the_same_with_weights_of_its_own(data):
+def test_target_starts_from_the_source_and_its_own_statistics(data):
+    config, target = AddaConfig(model="lenet5"), darker(data)
     classifier = create_model("lenet5", input_shape=(16, 16, 3), classes=4, pixel_stats=data.pixel_stats)
-    copy = twin(classifier)
-    assert not {id(weight) for weight in classifier.weights} & {id(weight) for weight in copy.weights}
-    assert np.array_equal(run(copy, data.x_test), run(classifier, data.x_test))
+    start = with_statistics_of(target, config, classifier)
+    (mean, std), (own_mean, own_std) = data.pixel_stats, target.pixel_stats
+    as_source = (target.x_test - np.array(own_mean)) / own_std * std + mean
+    np.testing.assert_allclose(run(start, target.x_test), run(classifier, as_source.astype("float32")), atol=1e-5)
 
 
 def test_a_dropout_in_front_of_the_head_is_no_part_of_the_encoder():
