@@ -1,4 +1,4 @@
-"""The only place that runs ai-edge-quantizer: float32 file and ranges -> quantized file."""
+"""The only place that runs ai-edge-quantizer: float32 file and what was observed -> quantized file."""
 
 import contextlib
 import io
@@ -11,9 +11,10 @@ from ai_edge_quantizer import quantizer, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
+from export.bias import correct_biases
 from export.plan import Choice
 from export.quantize import Mode
-from export.ranges import Ranges
+from export.ranges import Observed
 from keras_resnets.errors import first_line
 
 # LiteRT has no integer kernel for a depthwise convolution of float activations; the converter's dynamic mode then
@@ -31,14 +32,14 @@ class Refused(Exception):
 
 
 def quantize(
-    data: bytes, mode: Mode, ranges: Ranges | None = None, choices: Mapping[str, Choice] | None = None
+    data: bytes, mode: Mode, observed: Observed | None = None, choices: Mapping[str, Choice] | None = None
 ) -> bytes:
     """Quantizes a float32 file as the mode says; operations that ai-edge-quantizer does not know stay in float.
 
     Args:
         data: A float32 `.tflite` file with one signature.
         mode: A mode whose engines name "quantizer".
-        ranges: Of its tensors, for modes that are calibrated.
+        observed: Ranges of its tensors, for modes that are calibrated, and means, by which biases are corrected.
         choices: Types of the tensors that are not to be int8, by name.
 
     Returns:
@@ -70,7 +71,7 @@ def quantize(
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(ANY_END, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     statistics = {}
-    for name, (least, largest) in (ranges or {}).items():
+    for name, (least, largest) in (observed.ranges if observed else {}).items():
         dead = max(-least, largest) < NARROWEST  # a step of almost nothing would overflow what LiteRT multiplies with
         statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if dead else largest])}
     rules = recipe.get_quantization_recipe()
@@ -84,4 +85,5 @@ def quantize(
             result = run.quantize(statistics or None, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:  # it has no class of its own for what it cannot do
         raise Refused(first_line(error)) from error
-    return bytes(result.quantized_model)
+    written = bytes(result.quantized_model)
+    return correct_biases(data, written, observed.means) if observed else written

@@ -24,7 +24,7 @@ from export.layers import PIXELS, takes_pixels
 from export.plan import Plan, layers_of, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
-from export.ranges import Clipping, Ranges, choose_clipping, read_ranges
+from export.ranges import Clipping, Observed, choose_clipping, observe
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
@@ -73,10 +73,10 @@ def convert(
                     choices = resolve(plan, floats, names) if mode.needs_plan else None
                     if learned is None:
                         chosen = choose_clipping(clipping, mode, engine)
-                        ranges = _ranges(floats, mode, images, chosen, pixels=takes_pixels(model))
+                        observed = _observed(floats, mode, images, chosen, pixels=takes_pixels(model))
                     else:
-                        ranges = ranges_of_tensors(floats, learned, names)
-                    data = quantize(floats, mode, ranges, choices)
+                        observed = Observed(ranges_of_tensors(floats, learned, names), {})
+                    data = quantize(floats, mode, observed, choices)
                 else:
                     data = run_converter(model, function, mode, images)
             except Refused as refusal:
@@ -89,14 +89,16 @@ def convert(
         yield mode, engine, data
 
 
-def _ranges(floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping, *, pixels: bool) -> Ranges | None:
+def _observed(
+    floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping, *, pixels: bool
+) -> Observed | None:
     if not mode.calibrated or images is None:
         return None
-    ranges = read_ranges(floats, images, clipping)
+    observed = observe(floats, images, clipping)
     if pixels and images.max() > 1:  # a model may also normalise images from 0 to 1
         # One step a value: a uint8 file takes the pixels themselves.
-        ranges[operations(floats)[0].inputs[0].name] = PIXELS
-    return ranges
+        observed.ranges[operations(floats)[0].inputs[0].name] = PIXELS
+    return observed
 
 
 def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:

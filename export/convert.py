@@ -77,7 +77,7 @@ def to_tflite(
         calibration: Training images, shape (n, height, width, channels), in the range the model was trained on,
             or a `Calibration`, which also says where they come from; needed by int8 and int16x8. Fewer than
             `FEW_IMAGES` warn.
-        clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `read_ranges`.
+        clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `ranges.observe`.
             Defaults to "mse", and to "minmax" where TensorFlow's converter writes the file.
         plan: With mode mixed: shell patterns of layer names, each with "float32", "int8" or "int4", later ones before
             earlier ones, such as {"stem_*": "float32", "stage4_*": "int4"}; `search_plan` finds one.

@@ -28,6 +28,8 @@ _STORED = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
 }
 _SELECT_TF = "CUSTOM Flex"  # what the names of TensorFlow's own kernels begin with
 
@@ -154,7 +156,7 @@ def weigh(data: bytes) -> Weights:
     steps = list(zip(kinds, graph.operators, strict=True))
     unpacked = {int(one.outputs[0]): int(one.inputs[0]) for kind, one in steps if kind == "DEQUANTIZE"}
     kernels = {int(one.inputs[1]) for kind, one in steps if kind in _WEIGHTED}
-    arrays = [_stored(model, graph.tensors[unpacked.get(kernel, kernel)]) for kernel in kernels]
+    arrays = [stored(model, graph.tensors[unpacked.get(kernel, kernel)]) for kernel in kernels]
     return Weights(
         count=sum(array.size for array in arrays),
         nonzero=sum(int(np.count_nonzero(array)) for array in arrays),
@@ -162,11 +164,18 @@ def weigh(data: bytes) -> Weights:
     )
 
 
-def _stored(model: Any, tensor: Any) -> np.ndarray:
-    stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-    if tensor.type == schema.TensorType.INT4:  # two in a byte, the first in its lower half
-        return np.stack([stored & 15, stored >> 4], axis=-1).ravel()[: int(np.prod(tensor.shape))]
-    return stored.view(_STORED[tensor.type])
+def stored(model: Any, tensor: Any) -> np.ndarray:
+    """The constant that a tensor of a model, read by `read`, is: in its shape and the type that the file stores."""
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    if tensor.type != schema.TensorType.INT4:
+        return data.view(_STORED[tensor.type]).reshape(tensor.shape)
+    halves = np.stack([data & 15, data >> 4], axis=-1).ravel()[: int(np.prod(tensor.shape))]  # the first is the lower
+    return ((halves ^ 8).astype(np.int8) - 8).reshape(tensor.shape)
+
+
+def store(model: Any, tensor: Any, values: np.ndarray) -> None:
+    """Gives a constant other values; not for INT4."""
+    model.buffers[tensor.buffer].data = np.frombuffer(values.astype(_STORED[tensor.type]).tobytes(), np.uint8)
 
 
 def _kind(code: Any) -> str:

@@ -1,6 +1,7 @@
-"""The ranges of a network's activations, read off its float32 file over calibration images."""
+"""Ranges and means of a network's activations, read off its float32 file over calibration images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -50,8 +51,21 @@ def choose_clipping(clipping: Clipping | None, mode: Mode, engine: Engine) -> Cl
     return "minmax"
 
 
-def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Ranges:
-    """Runs a float32 file over images and says between which values each of its tensors lies.
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of the activations of a file.
+
+    Attributes:
+        ranges: (least, largest) by the name of the tensor.
+        means: Mean of each channel, shape (channels,), by the name of the tensor.
+    """
+
+    ranges: Ranges
+    means: Mapping[str, np.ndarray]
+
+
+def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Observed:
+    """Runs a float32 file over images and says between which values each of its tensors lies, and around which.
 
     Input and output are never clipped: a clipped pixel or score is an error for every network.
 
@@ -63,8 +77,6 @@ def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -
             clipping is least; for the logits of a softmax, the error of its probabilities: what is far below the
             largest logit changes none, and in steps of half the size fewer classes tie.
 
-    Returns:
-        (least, largest) by the name of the tensor.
     """
     interpreter = open_traced(data)
     ends = {tensor["index"] for tensor in (*interpreter.get_input_details(), *interpreter.get_output_details())}
@@ -72,10 +84,11 @@ def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -
     logits = last.inputs[0].name if last.kind == "SOFTMAX" else None
     each = max(SAMPLES // max(len(images), 1), 1)
     samples: dict[str, list[np.ndarray]] = {}
-    ranges, random = Ranges(), np.random.default_rng(0)
+    ranges, means, random = Ranges(), dict[str, np.ndarray](), np.random.default_rng(0)
     for index, name, values in _activations(interpreter, _computed(data), images):
         least, largest = ranges.get(name, (np.inf, -np.inf))
         ranges[name] = min(least, float(values.min())), max(largest, float(values.max()))
+        means[name] = means.get(name, 0.0) + values.reshape(-1, values.shape[-1]).mean(0) / len(images)
         if clipping != "minmax" and index not in ends:
             whole = values.size <= each or name == logits
             samples.setdefault(name, []).append(values if whole else random.choice(values.ravel(), each))
@@ -85,7 +98,7 @@ def read_ranges(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -
         elif ranges[name][0] < ranges[name][1]:
             counts, _ = np.histogram(np.concatenate(picked, axis=None), BINS, ranges[name])
             ranges[name] = (_percentile if clipping == "percentile" else _least_error)(counts, *ranges[name])
-    return ranges
+    return Observed(ranges, means)
 
 
 def _activations(

@@ -15,7 +15,7 @@ from export.diagnose import diagnose
 from export.flatbuffer import operations
 from export.plan import Choice, layers_of, resolve
 from export.quantize import get_mode
-from export.ranges import Clipping, check_clipping, choose_clipping, read_ranges
+from export.ranges import Clipping, check_clipping, choose_clipping, observe
 from export.runtimes.litert import LiteRT
 from keras_resnets.errors import UsageError
 
@@ -96,12 +96,12 @@ class _Trial:
     ) -> None:
         self.model, self.floats, self.images, self.labels, self.on_step = model, floats, images, labels, on_step
         self.data = floats.read_bytes()
-        self.ranges = read_ranges(self.data, calibration, clipping)
+        self.observed = observe(self.data, calibration, clipping)
         self.names = {layer.name for layer in model.layers}
 
     def write(self, plan: dict[str, Choice]) -> Path:
         path = self.floats.with_name("trial.tflite")
-        path.write_bytes(quantize(self.data, MIXED, self.ranges, resolve(plan, self.data, self.names)))
+        path.write_bytes(quantize(self.data, MIXED, self.observed, resolve(plan, self.data, self.names)))
         return path
 
     def accuracy(self, plan: dict[str, Choice]) -> float:

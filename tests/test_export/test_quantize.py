@@ -10,7 +10,7 @@ from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
 from export.flatbuffer import SIGNATURE, describe, operations
-from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, read_ranges
+from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, observe
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
@@ -22,7 +22,7 @@ def floats(trained, tmp_path_factory):
 
 
 def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
-    ranges = read_ranges(floats.read_bytes(), calibration.images, "minmax")
+    ranges = observe(floats.read_bytes(), calibration.images, "minmax").ranges
     stem = trained.get_layer("stem_relu").output
     outputs = type(trained)(trained.inputs, [stem, *trained.outputs]).predict(calibration.images, verbose=0)
     assert ranges["image"] == (calibration.images.min(), calibration.images.max())
@@ -33,8 +33,8 @@ def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
 
 @pytest.mark.parametrize("clipping", ["percentile", "mse"])
 def test_clipped_ranges_lie_within_the_full_ones_but_for_the_ends(floats, calibration, clipping):
-    full = read_ranges(floats.read_bytes(), calibration.images, "minmax")
-    clipped = read_ranges(floats.read_bytes(), calibration.images, clipping)
+    full = observe(floats.read_bytes(), calibration.images, "minmax").ranges
+    clipped = observe(floats.read_bytes(), calibration.images, clipping).ranges
     assert clipped.keys() == full.keys()
     assert clipped["image"] == full["image"]
     for name, (least, largest) in clipped.items():
@@ -88,7 +88,7 @@ def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration
     for path in (floats, to_tflite(headless, tmp_path / "a.tflite").path):
         (*_, last) = operations(path.read_bytes())
         name = (last.inputs if last.kind == "SOFTMAX" else last.outputs)[0].name
-        full, clipped = (read_ranges(path.read_bytes(), calibration.images, how)[name] for how in ("minmax", "mse"))
+        full, clipped = (observe(path.read_bytes(), calibration.images, how).ranges[name] for how in ("minmax", "mse"))
         assert (clipped != full) == (last.kind == "SOFTMAX")
 
 
