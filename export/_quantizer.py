@@ -14,7 +14,8 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 from export.bias import correct_biases
 from export.plan import Choice
 from export.quantize import Mode
-from export.ranges import Observed
+from export.ranges import Observed, Ranges
+from export.rewrite import spell_hard_swish
 from keras_resnets.errors import first_line
 
 # LiteRT has no integer kernel for a depthwise convolution of float activations; the converter's dynamic mode then
@@ -48,6 +49,10 @@ def quantize(
     Raises:
         Refused: If ai-edge-quantizer fails.
     """
+    observed = observed if mode.calibrated else None
+    ranges: Ranges = {}
+    if observed:
+        data, ranges = spell_hard_swish(data, observed.ranges, choices or ())
     recipe = recipe_manager.RecipeManager()
     every = TFLOperationName.ALL_SUPPORTED
     weight_bits = int(mode.weights.removeprefix("int"))
@@ -71,7 +76,7 @@ def quantize(
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(ANY_END, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     statistics = {}
-    for name, (least, largest) in (observed.ranges if observed else {}).items():
+    for name, (least, largest) in ranges.items():
         dead = max(-least, largest) < NARROWEST  # a step of almost nothing would overflow what LiteRT multiplies with
         statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if dead else largest])}
     rules = recipe.get_quantization_recipe()

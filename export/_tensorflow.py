@@ -18,13 +18,13 @@ import keras
 import numpy as np
 
 from export._quantizer import Refused, quantize
-from export.affine import fuse_affine
 from export.flatbuffer import add_signature, describe, operations
 from export.layers import PIXELS, takes_pixels
 from export.plan import Plan, layers_of, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
 from export.ranges import Clipping, Observed, choose_clipping, observe
+from export.rewrite import fuse_affine
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 

@@ -1,4 +1,4 @@
-"""Scale and shift of channels become one operation, and compute the same."""
+"""Rewritten files have other operations and compute the same."""
 
 import keras
 import numpy as np
@@ -78,3 +78,29 @@ def test_the_activation_behind_them_goes_along(tmp_path):
 @pytest.mark.parametrize("compute", [read_in_between, bent_in_between, of_two_images, of_rows])
 def test_what_is_no_scale_and_shift_of_channels_stays(compute, tmp_path):
     assert "DEPTHWISE_CONV_2D" not in kinds_of(compute, tmp_path)
+
+
+def bent(path, images, **options):
+    """An int8 file of hard-swishes over images and over vectors, and its model."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Activation("hard_silu", name="of_images")(layers.Conv2D(4, 3)(inputs))
+    x = layers.Activation("hard_silu", name="of_vectors")(layers.Dense(6)(layers.Flatten()(x)))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    file = to_tflite(model, path / "a.tflite", calibration=images, min_agreement=0, **options)
+    return model, file
+
+
+def test_int8_knows_no_hard_swish(tmp_path):
+    images = np.random.default_rng(0).normal(0, 3, (200, 8, 8, 3)).astype("float32")
+    model, file = bent(tmp_path, images, mode="int8", clipping="minmax")
+    assert "HARD_SWISH" not in file.verification.operations
+    assert file.verification.float_operations == 0
+    found = np.stack(list(LiteRT(file.path).predict(images)))
+    expected = model.predict(images, verbose=0)
+    assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).max()
+
+
+def test_a_hard_swish_in_float32_stays_one(tmp_path):
+    images = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
+    _, file = bent(tmp_path, images, mode="mixed", plan={"of_images": "float32"})
+    assert file.verification.operations["HARD_SWISH"] == 1
