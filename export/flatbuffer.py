@@ -168,7 +168,7 @@ def stored(model: Any, tensor: Any) -> np.ndarray:
     """The constant that a tensor of a model, read by `read`, is: in its shape and the type that the file stores."""
     data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
     if tensor.type != schema.TensorType.INT4:
-        return data.view(_STORED[tensor.type]).reshape(tensor.shape)
+        return data.view(_STORED[tensor.type]).reshape([] if tensor.shape is None else tensor.shape)
     halves = np.stack([data & 15, data >> 4], axis=-1).ravel()[: int(np.prod(tensor.shape))]  # the first is the lower
     return ((halves ^ 8).astype(np.int8) - 8).reshape(tensor.shape)
 

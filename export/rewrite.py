@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.flatbuffer import read, write
+from export.flatbuffer import read, stored, write
 from export.ranges import Ranges
 
 _ADD, _SUB, _MUL = schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL
@@ -112,13 +112,14 @@ def _read(model: Any, operator: Any) -> _Affine | None:
     image, other = (int(index) for index in operator.inputs)
     if code != _SUB and graph.tensors[other].buffer == 0:
         image, other = other, image
-    values, shape = model.buffers[graph.tensors[other].buffer].data, graph.tensors[image].shape
-    if values is None or len(shape) != 4 or list(shape) != list(graph.tensors[int(operator.outputs[0])].shape):
+    shape, out = graph.tensors[image].shape, graph.tensors[int(operator.outputs[0])]
+    if graph.tensors[other].buffer == 0 or out.type != schema.TensorType.FLOAT32:
         return None
-    constant = np.asarray(values, np.uint8).view(np.float32).astype(np.float64)
-    if constant.size not in (1, shape[3]) or constant.size != list(graph.tensors[other].shape or [1])[-1]:
-        return None  # it is no value a channel
-    constant = np.broadcast_to(constant, shape[3])
+    constant = stored(model, graph.tensors[other])
+    by_channel = constant.size == 1 or constant.shape[-1] == constant.size == shape[-1]
+    if not by_channel or len(shape) != 4 or list(shape) != list(out.shape):
+        return None
+    constant = np.broadcast_to(constant.ravel().astype(np.float64), shape[3])
     zeros, ones = np.zeros(shape[3]), np.ones(shape[3])
     scale, shift = {_ADD: (ones, constant), _SUB: (ones, -constant), _MUL: (constant, zeros)}[code]
     return _Affine(operator, image, scale, shift)
