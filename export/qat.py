@@ -15,7 +15,7 @@ from keras import layers
 from export.flatbuffer import operations
 from export.layers import PIXELS, takes_pixels
 from export.plan import layers_of
-from export.ranges import Ranges, range_of_logits
+from export.ranges import Ranges
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
@@ -123,9 +123,6 @@ def quantize_aware(
     rewriter = _Rewriter(model, pixels=takes_pixels(model) and images.max() > 1)
     rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
     _set_ranges(rewritten, rewriter.rounded, images)
-    for rounding, x in rewriter.logits:  # their range is that of the best probabilities, not of the batches
-        logits = keras.Model(rewritten.inputs, x).predict(images, batch_size=BATCH, verbose=0)
-        rounding.set_weights(list(map(np.array, range_of_logits(logits))))
     return rewritten
 
 
@@ -147,7 +144,6 @@ class _Rewriter:
 
     def __init__(self, model: keras.Model, *, pixels: bool) -> None:
         self.rounded: list[tuple[RoundedActivation, Any]] = []  # each with the tensor that it rounds
-        self.logits: list[tuple[RoundedActivation, Any]] = []  # the same in front of a softmax
         self._pixels = pixels  # a step of the image's range is one of 256 levels then
         self._origins: dict[int, tuple[Any, RoundedActivation | None]] = {}  # what rounded a tensor, by its id
         by_name = {layer.name: layer for layer in model.layers}
@@ -185,9 +181,7 @@ class _Rewriter:
             x = type(layer).from_config(layer.get_config())(inputs)
         if isinstance(layer, MOVES):
             return self._move(layer, inputs, x)
-        if not self._must_round(layer):
-            return x
-        return self._round(x, name, logits=[_activation(one) for one in self._readers[layer.name]] == ["softmax"])
+        return self._round(x, name) if self._must_round(layer) else x
 
     def _must_round(self, layer: keras.layers.Layer) -> bool:
         """Not in front of what LiteRT computes in the same operation, nor where it fixes the range."""
@@ -201,7 +195,7 @@ class _Rewriter:
         activation, name = _activation(layer), layer.name
         x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias)
         if activation != "linear":
-            x = x if activation in FUSED else self._round(x, name, logits=activation == "softmax")
+            x = x if activation in FUSED else self._round(x, name)
             name = f"{name}_{activation}"
             x = layers.Activation(activation, name=name)(x)
         return name, x
@@ -233,9 +227,9 @@ class _Rewriter:
         }
         return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
 
-    def _round(self, x: Any, name: str, *, fixed: bool = False, logits: bool = False) -> Any:
-        rounding = RoundedActivation(fixed=fixed or logits, name=f"{name}{SUFFIX}")
-        (self.logits if logits else self.rounded).append((rounding, x))
+    def _round(self, x: Any, name: str, *, fixed: bool = False) -> Any:
+        rounding = RoundedActivation(fixed=fixed, name=f"{name}{SUFFIX}")
+        self.rounded.append((rounding, x))
         x = rounding(x)
         self._origins[id(x)] = x, rounding
         return x

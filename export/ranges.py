@@ -94,7 +94,7 @@ def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Ob
             samples.setdefault(name, []).append(values if whole else random.choice(values.ravel(), each))
     for name, picked in samples.items():
         if name == logits and clipping == "mse":
-            ranges[name] = range_of_logits(np.concatenate(picked))
+            ranges[name] = _of_logits(np.concatenate(picked))
         elif ranges[name][0] < ranges[name][1]:
             counts, _ = np.histogram(np.concatenate(picked, axis=None), BINS, ranges[name])
             ranges[name] = (_percentile if clipping == "percentile" else _least_error)(counts, *ranges[name])
@@ -135,8 +135,7 @@ def _least_error(counts: np.ndarray, least: float, largest: float) -> tuple[floa
     return _best_ends(least, largest, lambda *ends: counts @ np.square(centres - _rounded(centres, *ends)))
 
 
-def range_of_logits(logits: np.ndarray) -> tuple[float, float]:
-    """The ends between which logits, shape (n, classes), rounded to 8 bits have the probabilities of least error."""
+def _of_logits(logits: np.ndarray) -> tuple[float, float]:
     least, largest = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
     expected = _softmax(logits)
     return _best_ends(least, largest, lambda *ends: np.square(_softmax(_rounded(logits, *ends)) - expected).mean())

@@ -10,7 +10,7 @@ from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
 from export.flatbuffer import SIGNATURE, describe, operations
-from export.ranges import BINS, SHARES, STEPS, _least_error, _percentile, observe, range_of_logits
+from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, observe
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
@@ -71,7 +71,7 @@ def test_mse_finds_the_range_of_least_error():
 def test_logits_are_clipped_where_their_probabilities_suffer_least():
     logits = np.random.default_rng(0).normal(0, 6, (500, 10))
     logits[:, 0] -= 60  # a class that is never meant takes most of the full range
-    least, largest = range_of_logits(logits)
+    least, largest = _of_logits(logits)
 
     def ties(low, high):
         best = np.sort(np.rint((np.clip(logits, low, high) - low) * STEPS / (high - low)))
