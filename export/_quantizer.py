@@ -11,7 +11,7 @@ from ai_edge_quantizer import quantizer, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
-from export.bias import correct_biases
+from export.bias import correct_biases, fit_biases
 from export.plan import Choice
 from export.quantize import Mode
 from export.ranges import Observed, Ranges
@@ -52,7 +52,9 @@ def quantize(
     observed = observed if mode.calibrated else None
     ranges: Ranges = {}
     if observed:
-        data, ranges = spell_hard_swish(data, observed.ranges, choices or ())
+        kept = [tensor for tensor, choice in (choices or {}).items() if choice == "float32"]
+        data, ranges = spell_hard_swish(data, observed.ranges, kept)
+        data = fit_biases(data, ranges)
     recipe = recipe_manager.RecipeManager()
     every = TFLOperationName.ALL_SUPPORTED
     weight_bits = int(mode.weights.removeprefix("int"))

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from export._quantizer import Refused, quantize
-from export.flatbuffer import add_signature, describe, operations
-from export.layers import PIXELS, takes_pixels
+from export.flatbuffer import add_signature, describe
+from export.layers import takes_pixels
 from export.plan import Plan, layers_of, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
@@ -73,7 +73,10 @@ def convert(
                     choices = resolve(plan, floats, names) if mode.needs_plan else None
                     if learned is None:
                         chosen = choose_clipping(clipping, mode, engine)
-                        observed = _observed(floats, mode, images, chosen, pixels=takes_pixels(model))
+                        observed = None
+                        if mode.calibrated and images is not None:  # a model may also normalise images from 0 to 1
+                            pixels = takes_pixels(model) and images.max() > 1
+                            observed = observe(floats, images, chosen, pixels=pixels)
                     else:
                         observed = Observed(ranges_of_tensors(floats, learned, names), {})
                     data = quantize(floats, mode, observed, choices)
@@ -87,18 +90,6 @@ def convert(
                 break
         choose_clipping(clipping, mode, engine)  # an error if it cannot be had
         yield mode, engine, data
-
-
-def _observed(
-    floats: bytes, mode: Mode, images: np.ndarray | None, clipping: Clipping, *, pixels: bool
-) -> Observed | None:
-    if not mode.calibrated or images is None:
-        return None
-    observed = observe(floats, images, clipping)
-    if pixels and images.max() > 1:  # a model may also normalise images from 0 to 1
-        # One step a value: a uint8 file takes the pixels themselves.
-        observed.ranges[operations(floats)[0].inputs[0].name] = PIXELS
-    return observed
 
 
 def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:

@@ -14,6 +14,7 @@ from rich.table import Table
 from export.convert import load_model, to_tflite
 from export.flatbuffer import operations
 from export.plan import layers_of
+from export.ranges import logits_of
 from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
 
@@ -39,7 +40,7 @@ class LayerNoise:
 
 
 def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) -> list[LayerNoise]:
-    """Runs a quantized file beside its model and compares every tensor that both have.
+    """Runs a quantized file beside its model and compares every tensor that both have, but for logits with a softmax.
 
     Args:
         model: The Keras model, or the path of its `.keras` file.
@@ -135,8 +136,8 @@ class _Run:
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
         self.producers = {tensor.index: step for step in operations(data) for tensor in step.outputs}
         self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
-        # Logits may be clipped where no probability suffers: what becomes of them is the noise of their layer.
-        self.logits = {step.inputs[0].name for step in self.producers.values() if step.kind == "SOFTMAX"}
+        # They may be clipped where no probability suffers: what becomes of them is the noise of their layer.
+        self.logits = logits_of(operations(data))
 
     def invoke(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
@@ -149,7 +150,8 @@ class _Run:
     def layers(self, name: str, names: set[str]) -> list[str]:
         """The Keras layers whose result a tensor is; probabilities may have no name but that of the output."""
         step = self.producers[self.indices[name]]
-        return layers_of(name, names) or (layers_of(step.inputs[0].name, names) if step.kind == "SOFTMAX" else [])
+        logits = [layer for one in self.logits for layer in layers_of(one, names)]
+        return layers_of(name, names) or (logits if step.kind == "SOFTMAX" else [])
 
     def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
         """The nearest tensors in `known` that this one is computed from."""

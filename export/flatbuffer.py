@@ -156,12 +156,18 @@ def weigh(data: bytes) -> Weights:
     steps = list(zip(kinds, graph.operators, strict=True))
     unpacked = {int(one.outputs[0]): int(one.inputs[0]) for kind, one in steps if kind == "DEQUANTIZE"}
     kernels = {int(one.inputs[1]) for kind, one in steps if kind in _WEIGHTED}
+    kernels -= {int(one.inputs[1]) for kind, one in steps if kind == "DEPTHWISE_CONV_2D" and _is_scale(graph, one)}
     arrays = [stored(model, graph.tensors[unpacked.get(kernel, kernel)]) for kernel in kernels]
     return Weights(
         count=sum(array.size for array in arrays),
         nonzero=sum(int(np.count_nonzero(array)) for array in arrays),
         most_values=max((len(np.unique(array)) for array in arrays), default=0),
     )
+
+
+def _is_scale(graph: Any, depthwise: Any) -> bool:
+    """Whether a depthwise convolution of 1x1 only scales the channels."""
+    return list(graph.tensors[int(depthwise.inputs[1])].shape[1:3]) == [1, 1]
 
 
 def stored(model: Any, tensor: Any) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export.flatbuffer import operations
+from export.flatbuffer import Operation, operations
+from export.layers import PIXELS
 from export.quantize import Engine, Mode
 from export.runtimes.litert import open_traced
 from keras_resnets.errors import UsageError
@@ -64,7 +65,7 @@ class Observed:
     means: Mapping[str, np.ndarray]
 
 
-def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Observed:
+def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT, *, pixels: bool = False) -> Observed:
     """Runs a float32 file over images and says between which values each of its tensors lies, and around which.
 
     Input and output are never clipped: a clipped pixel or score is an error for every network.
@@ -74,31 +75,51 @@ def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT) -> Ob
         images: Calibration images, shape (n, height, width, channels).
         clipping: "minmax" takes the least and the largest value. "percentile" leaves out `1 - KEPT` of the values,
             half of it at each end. "mse" draws in either end to where the mean squared error of 8-bit rounding and
-            clipping is least; for the logits of a softmax, the error of its probabilities: what is far below the
-            largest logit changes none, and in steps of half the size fewer classes tie.
+            clipping is least; for the logits of a softmax at the end, the error of its probabilities: what is far
+            below the largest logit changes none, and in steps of half the size fewer classes tie.
+        pixels: Whether the range of the image is that of its 256 levels, so that a uint8 file takes the pixels
+            themselves.
 
+    Returns:
+        Ranges and means.
     """
     interpreter = open_traced(data)
     ends = {tensor["index"] for tensor in (*interpreter.get_input_details(), *interpreter.get_output_details())}
-    *_, last = operations(data)
-    logits = last.inputs[0].name if last.kind == "SOFTMAX" else None
+    steps = operations(data)
+    logits = logits_of(steps)
     each = max(SAMPLES // max(len(images), 1), 1)
     samples: dict[str, list[np.ndarray]] = {}
     ranges, means, random = Ranges(), dict[str, np.ndarray](), np.random.default_rng(0)
     for index, name, values in _activations(interpreter, _computed(data), images):
         least, largest = ranges.get(name, (np.inf, -np.inf))
         ranges[name] = min(least, float(values.min())), max(largest, float(values.max()))
-        means[name] = means.get(name, 0.0) + values.reshape(-1, values.shape[-1]).mean(0) / len(images)
+        rows = values.reshape(-1, values.shape[-1])
+        means[name] = means.get(name, 0.0) + rows.mean(0) / len(images)
         if clipping != "minmax" and index not in ends:
-            whole = values.size <= each or name == logits
-            samples.setdefault(name, []).append(values if whole else random.choice(values.ravel(), each))
+            drawn = rows if name in logits else rows.reshape(-1, 1)  # logits are told by what stands beside them
+            most = max(each // drawn.shape[1], 1)
+            samples.setdefault(name, []).append(drawn if len(drawn) <= most else random.choice(drawn, most))
     for name, picked in samples.items():
-        if name == logits and clipping == "mse":
+        if name in logits and clipping == "mse":
             ranges[name] = _of_logits(np.concatenate(picked))
         elif ranges[name][0] < ranges[name][1]:
             counts, _ = np.histogram(np.concatenate(picked, axis=None), BINS, ranges[name])
             ranges[name] = (_percentile if clipping == "percentile" else _least_error)(counts, *ranges[name])
+    if pixels:
+        ranges[steps[0].inputs[0].name] = PIXELS
     return Observed(ranges, means)
+
+
+def logits_of(steps: list[Operation]) -> set[str]:
+    """The tensors that hold the logits of a softmax at the end of a file; there is more than one if they are moved."""
+    *before, last = (step for step in steps if step.kind not in ("QUANTIZE", "DEQUANTIZE"))
+    if last.kind != "SOFTMAX":
+        return set()
+    names = {last.inputs[0].name}
+    for step in reversed(before):
+        if step.kind in ("RESHAPE", "SQUEEZE") and step.outputs[0].name in names:
+            names.add(step.inputs[0].name)
+    return names
 
 
 def _activations(
@@ -111,7 +132,7 @@ def _activations(
         interpreter.set_tensor(entry["index"], image[None].astype(np.float32))
         interpreter.invoke()
         for tensor in tensors:
-            yield tensor["index"], tensor["name"], interpreter.get_tensor(tensor["index"])
+            yield tensor["index"], tensor["name"], np.atleast_1d(interpreter.get_tensor(tensor["index"]))
 
 
 def _computed(data: bytes) -> set[int]:

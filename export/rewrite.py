@@ -27,17 +27,17 @@ class _Affine:
 
 
 def fuse_affine(data: bytes) -> bytes:
-    """Makes one depthwise 1x1 convolution of two multiplications or additions of constants in a row.
+    """Makes one depthwise 1x1 convolution of multiplications and additions of constants in a row.
 
     TensorFlow's converter takes a BatchNorm into the convolution in front of it. Where none is, in pre-activation
-    networks and DenseNets, and for the normalisation of the image, it writes two operations. In int8 each rounds its
+    networks and DenseNets, and for the normalisation of the image, it writes two or more. In int8 each rounds its
     constants and what comes out; the convolution rounds once, scales each channel exactly and shifts it in 32 bits.
 
     Args:
         data: A float32 `.tflite` file.
 
     Returns:
-        The file, without the tensor between the two operations.
+        The file, without the tensors between these operations.
     """
     model = read(data)
     graph = model.subgraphs[0]
@@ -48,15 +48,15 @@ def fuse_affine(data: bytes) -> bytes:
     for operator in graph.operators:
         step = _read(model, operator)
         first = open_ends.pop(step.image, None) if step else None
+        written, out = operator, int(operator.outputs[0])
+        activation = operator.builtinOptions.fusedActivationFunction if step else _NONE
         if step and first:
             kept.remove(first.operator)
             scale, shift = first.scale * step.scale, first.shift * step.scale + step.shift
-            activation = operator.builtinOptions.fusedActivationFunction
-            kept.append(_scale(model, first.image, int(operator.outputs[0]), scale, shift, activation))
-            continue
-        kept.append(operator)
-        out = int(operator.outputs[0])
-        if step and readers[out] == 1 and operator.builtinOptions.fusedActivationFunction == _NONE:
+            written = _scale(model, first.image, out, scale, shift, activation)
+            step = _Affine(written, first.image, scale, shift)
+        kept.append(written)
+        if step and readers[out] == 1 and activation == _NONE:
             open_ends[out] = step
     graph.operators = kept
     return write(model)

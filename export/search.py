@@ -13,6 +13,7 @@ from export.calibrate import Calibration
 from export.convert import load_model, to_tflite
 from export.diagnose import diagnose
 from export.flatbuffer import operations
+from export.layers import takes_pixels
 from export.plan import Choice, layers_of, resolve
 from export.quantize import get_mode
 from export.ranges import Clipping, check_clipping, choose_clipping, observe
@@ -96,7 +97,8 @@ class _Trial:
     ) -> None:
         self.model, self.floats, self.images, self.labels, self.on_step = model, floats, images, labels, on_step
         self.data = floats.read_bytes()
-        self.observed = observe(self.data, calibration, clipping)
+        pixels = takes_pixels(model) and calibration.max() > 1
+        self.observed = observe(self.data, calibration, clipping, pixels=pixels)
         self.names = {layer.name for layer in model.layers}
 
     def write(self, plan: dict[str, Choice]) -> Path:

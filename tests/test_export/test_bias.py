@@ -62,3 +62,25 @@ def test_outputs_keep_their_mean(compute, tmp_path, monkeypatch):
         patched.setattr(module, "correct_biases", lambda floats, quantized, means: quantized)
         rounded = to_tflite(model, tmp_path / "rounded.tflite", **options).path
     assert mean_error(corrected, model).mean() < mean_error(rounded, model).mean() / 3
+
+
+@pytest.mark.parametrize("in_front", [layers.ReLU(), layers.Conv2D(4, 1, use_bias=False)])
+def test_a_channel_that_a_norm_scales_to_nothing_keeps_its_shift(in_front, tmp_path):
+    norm = layers.BatchNormalization(epsilon=1e-5)
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(norm(in_front(inputs))))
+    norm.set_weights([np.array([0, 1e-7, 1e-4, 1]), np.full(4, 0.5), np.zeros(4), np.ones(4)])
+    file = to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=IMAGES, min_agreement=0)
+    found = np.stack(list(LiteRT(file.path).predict(IMAGES)))
+    np.testing.assert_allclose(found[:, :3], 0.5, atol=0.03)
+
+
+def test_a_layer_used_twice_in_two_types(tmp_path):
+    shared = layers.Conv2D(4, 3, padding="same", name="shared")
+    inputs = keras.Input((8, 8, 4))
+    x = layers.ReLU(name="first")(shared(inputs))
+    x = layers.ReLU(name="second")(shared(x))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    options = {"mode": "mixed", "calibration": IMAGES, "min_agreement": 0.5}
+    for plan in ({"first": "int4"}, {"second": "float32"}, {"second": "int4"}):
+        assert to_tflite(model, tmp_path / "a.tflite", plan=plan, **options).verification.agreement > 0.5

@@ -10,7 +10,7 @@ from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
 from export.flatbuffer import SIGNATURE, describe, operations
-from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, observe
+from export.ranges import BINS, SHARES, STEPS, _least_error, _of_logits, _percentile, logits_of, observe
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
@@ -80,6 +80,34 @@ def test_logits_are_clipped_where_their_probabilities_suffer_least():
     full = logits.min(), logits.max()
     assert full[0] / 3 < least <= 0 < largest <= full[1]
     assert ties(least, largest) < ties(*full) / 2
+
+
+@keras.saving.register_keras_serializable("keras_resnets_tests")
+class Loudness(keras.layers.Layer):
+    """An image times the mean of its pixels, a number without dimensions."""
+
+    def call(self, inputs):
+        return inputs * keras.ops.mean(keras.ops.abs(inputs))
+
+
+@pytest.mark.once
+def test_an_activation_may_be_one_number(data, tmp_path):
+    inputs = keras.Input(data.image_shape)
+    outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(Loudness()(inputs)))
+    images = data.x_train.astype("float32") / 255
+    file = to_tflite(keras.Model(inputs, outputs), tmp_path / "a.tflite", mode="int8", calibration=images)
+    assert file.verification.float_operations == 0
+
+
+@pytest.mark.once
+def test_logits_that_are_flattened_have_one_range(calibration, data, tmp_path):
+    inputs = keras.Input(data.image_shape)
+    x = keras.layers.Conv2D(4, data.image_shape[:2], name="classes")(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Flatten()(x)))
+    file = to_tflite(model, tmp_path / "a.tflite").path.read_bytes()
+    names = logits_of(operations(file))
+    assert len(names) == 2
+    assert len({observe(file, calibration.images).ranges[name] for name in names}) == 1
 
 
 def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration, tmp_path):
