@@ -15,7 +15,7 @@ from keras import layers
 from export.flatbuffer import operations
 from export.layers import PIXELS, takes_pixels
 from export.plan import layers_of
-from export.ranges import Ranges
+from export.ranges import SAMPLES, Ranges, least_error
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
@@ -94,7 +94,8 @@ def quantize_aware(
 ) -> keras.Model | TfmotModel:
     """Makes of a trained model one that trains under the rounding of an int8 file.
 
-    The ranges of the activations are read off the images before the first step, BatchNorm keeps its statistics.
+    The ranges of the activations are read off the images before the first step, as those of mode int8 are; the
+    native engine keeps them, tfmot's follow the batches. BatchNorm keeps its statistics.
     Compile what comes back with a small learning rate, `fit` it for a while, and give it to
     `to_tflite(mode="int8")`, which needs no calibration images then.
 
@@ -120,9 +121,9 @@ def quantize_aware(
         raise UsageError(f"engine {engine!r}: there are native and tfmot")
     if keep not in (None, "sparsity"):
         raise UsageError(f"the native engine cannot keep {keep}; use engine='tfmot'")
-    rewriter = _Rewriter(model, pixels=takes_pixels(model) and images.max() > 1)
+    rewriter = _Rewriter(model)
     rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
-    _set_ranges(rewritten, rewriter.rounded, images)
+    _set_ranges(rewritten, rewriter.rounded, images, pixels=takes_pixels(model) and images.max() > 1)
     return rewritten
 
 
@@ -142,9 +143,8 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
 class _Rewriter:
     """Calls, for each layer of a model, the layers that stand for it under rounding."""
 
-    def __init__(self, model: keras.Model, *, pixels: bool) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.rounded: list[tuple[RoundedActivation, Any]] = []  # each with the tensor that it rounds
-        self._pixels = pixels  # a step of the image's range is one of 256 levels then
         self._origins: dict[int, tuple[Any, RoundedActivation | None]] = {}  # what rounded a tensor, by its id
         by_name = {layer.name: layer for layer in model.layers}
         before = {layer.name: names for layer, names in walk(model)}
@@ -191,9 +191,10 @@ class _Rewriter:
         return not (isinstance(layer, COMPUTES) and len(readers) == 1 and _is_fused(readers[0]))
 
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
-        kernel, bias = _folded_weights(layer, self._norms.get(layer.name))
+        kernel, *rest = (_array(weight) for weight in layer.weights)
+        bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         activation, name = _activation(layer), layer.name
-        x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias)
+        x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias, scale)
         if activation != "linear":
             x = x if activation in FUSED else self._round(x, name)
             name = f"{name}_{activation}"
@@ -203,16 +204,22 @@ class _Rewriter:
     def _separable(self, layer: keras.layers.Layer, x: Any) -> Any:
         """A depthwise and a 1x1 convolution, as LiteRT computes it."""
         depthwise, pointwise, *rest = (_array(weight) for weight in layer.weights)
-        bias = rest[0] if rest else None
-        if layer.name in self._norms:
-            scale, shift = _scale_and_shift(self._norms[layer.name])
-            pointwise, bias = pointwise * scale, (0.0 if bias is None else bias) * scale + shift
+        bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         config = layer.get_config()
         kept = {key: config[key] for key in ("kernel_size", "strides", "padding", "data_format", "dilation_rate")}
         name = f"{layer.name}_depthwise"
         x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
         kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
-        return _call(RoundedConv2D, kept, x, pointwise, bias)
+        return _call(RoundedConv2D, kept, x, pointwise, bias, scale)
+
+    def _take_in_norm(
+        self, layer: keras.layers.Layer, bias: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Bias of a layer with the BatchNorm behind it, and that one's scale; None where there is none."""
+        if layer.name not in self._norms:
+            return bias, None
+        scale, shift = _scale_and_shift(self._norms[layer.name])
+        return (0.0 if bias is None else bias) * scale + shift, scale
 
     def _affine(self, x: Any, scale: np.ndarray, shift: np.ndarray, name: str, *, trainable: bool) -> Any:
         """Scale and shift of each channel, as a depthwise 1x1 convolution; that of pixels must not be trained."""
@@ -225,10 +232,10 @@ class _Rewriter:
             "data_format": keras.config.image_data_format(),
             "trainable": trainable,
         }
-        return _call(RoundedDepthwiseConv2D, config, x, scale.reshape(1, 1, -1, 1), shift)
+        return _call(RoundedDepthwiseConv2D, config, x, np.ones((1, 1, channels, 1)), shift, scale)
 
-    def _round(self, x: Any, name: str, *, fixed: bool = False) -> Any:
-        rounding = RoundedActivation(fixed=fixed, name=f"{name}{SUFFIX}")
+    def _round(self, x: Any, name: str) -> Any:
+        rounding = RoundedActivation(name=f"{name}{SUFFIX}")
         self.rounded.append((rounding, x))
         x = rounding(x)
         self._origins[id(x)] = x, rounding
@@ -239,38 +246,38 @@ class _Rewriter:
         if not isinstance(x._keras_history.operation, layers.InputLayer):
             return x
         if id(x) not in self._origins:
-            self._origins[id(x)] = self._round(x, IMAGE, fixed=self._pixels), None
+            self._origins[id(x)] = self._round(x, IMAGE), None
         return self._origins[id(x)][0]
 
     def _move(self, layer: keras.layers.Layer, inputs: Any, x: Any) -> Any:
         """Remembers whose steps the values are on; averages fall between the steps and are rounded to them again."""
         _, rounding = self._origins.get(id(inputs), (None, None))
         if rounding is not None and isinstance(layer, layers.AveragePooling2D):
-            x = rounding(x, training=False)  # the range is not that of the averages
+            x = rounding(x)
         for one in keras.tree.flatten(x):
             self._origins[id(one)] = one, rounding
         return x
 
 
-def _call(kind: Any, config: dict[str, Any], x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+def _call(
+    kind: Any,
+    config: dict[str, Any],
+    x: Any,
+    kernel: np.ndarray,
+    bias: np.ndarray | None,
+    scale: np.ndarray | None = None,
+) -> Any:
     """Builds a layer with these weights and calls it."""
     for key in ("kernel_initializer", "depthwise_initializer", "bias_initializer"):
         config.pop(key, None)
     layer = kind.from_config(config | {"use_bias": bias is not None})
     x = layer(x)
-    layer.set_weights([kernel] if bias is None else [kernel, bias])
+    layer.kernel.assign(kernel)
+    if bias is not None:
+        layer.bias.assign(bias)
+    if scale is not None:
+        layer.scale.assign(scale.reshape(layer.scale.shape))
     return x
-
-
-def _folded_weights(layer: keras.layers.Layer, norm: keras.layers.Layer | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Kernel and bias of a layer with the BatchNorm behind it, if there is one, taken in."""
-    kernel, *rest = (_array(weight) for weight in layer.weights)
-    bias = rest[0] if rest else None
-    if norm is None:
-        return kernel, bias
-    scale, shift = _scale_and_shift(norm)
-    by_output = scale.reshape(kernel.shape[2:]) if isinstance(layer, layers.DepthwiseConv2D) else scale
-    return kernel * by_output, (0.0 if bias is None else bias) * scale + shift
 
 
 def _scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
@@ -304,16 +311,29 @@ def _array(values: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(values), np.float64)
 
 
-def _set_ranges(rewritten: keras.Model, rounded: list[tuple[RoundedActivation, Any]], images: np.ndarray) -> None:
-    """Reads the ranges off the images, with weights rounded and activations not."""
-    pairs = (keras.ops.stack([keras.ops.min(x), keras.ops.max(x)]) for _, x in rounded)
-    ends = keras.Model(rewritten.inputs, [keras.ops.reshape(pair, (1, 2)) for pair in pairs])
+def _set_ranges(
+    rewritten: keras.Model, rounded: list[tuple[RoundedActivation, Any]], images: np.ndarray, *, pixels: bool
+) -> None:
+    """Reads the ranges off the images as `observe` does, with weights rounded and activations not."""
+    tensors = keras.Model(rewritten.inputs, [x for _, x in rounded])
     for rounding, _ in rounded:
         rounding.rounds = False
-    seen = ends.predict(images, batch_size=BATCH, verbose=0)
-    for (rounding, _), values in zip(rounded, seen, strict=True):
+    each, random = max(SAMPLES // len(images), 1), np.random.default_rng(0)
+    extremes: list[tuple[float, float]] = [(np.inf, -np.inf)] * len(rounded)
+    samples: list[list[np.ndarray]] = [[] for _ in rounded]
+    for first in range(0, len(images), BATCH):
+        batch = images[first : first + BATCH]
+        for place, values in enumerate(keras.tree.flatten(tensors.predict_on_batch(batch))):
+            least, largest = extremes[place]
+            extremes[place] = min(least, float(values.min())), max(largest, float(values.max()))
+            samples[place].append(random.choice(values.ravel(), min(values.size, each * len(batch))))
+    for (rounding, _), (least, largest), picked in zip(rounded, extremes, samples, strict=True):
         rounding.rounds = True
-        least, largest = PIXELS if rounding.fixed else (values[:, 0].min(), values[:, 1].max())
+        is_image = rounding.name == IMAGE + SUFFIX
+        if is_image and pixels:
+            least, largest = PIXELS
+        elif least < largest and not is_image and not any(rounding.output is one for one in rewritten.outputs):
+            least, largest = least_error(np.concatenate(picked), least, largest)
         rounding.set_weights([np.array(least), np.array(largest)])
 
 
@@ -349,7 +369,7 @@ def strip(model: keras.Model) -> tuple[keras.Model, Learned]:
         source = model.get_layer(layer.name)
         weights = source.get_weights()
         if type(source) in plain_of:
-            weights[0] = np.asarray(keras.ops.convert_to_numpy(source.rounded))
+            weights = [np.asarray(keras.ops.convert_to_numpy(source.rounded)), *weights[1 : 1 + source.use_bias]]
         layer.set_weights(weights)
     return plain, ranges
 

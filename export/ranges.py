@@ -103,8 +103,8 @@ def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT, *, pi
         if name in logits and clipping == "mse":
             ranges[name] = _of_logits(np.concatenate(picked))
         elif ranges[name][0] < ranges[name][1]:
-            counts, _ = np.histogram(np.concatenate(picked, axis=None), BINS, ranges[name])
-            ranges[name] = (_percentile if clipping == "percentile" else _least_error)(counts, *ranges[name])
+            clip = _percentile if clipping == "percentile" else least_error
+            ranges[name] = clip(np.concatenate(picked, axis=None), *ranges[name])
     if pixels:
         ranges[steps[0].inputs[0].name] = PIXELS
     return Observed(ranges, means)
@@ -141,16 +141,23 @@ def _computed(data: bytes) -> set[int]:
     return {tensor.index for step in steps for tensor in step.outputs if tensor.is_float} | {steps[0].inputs[0].index}
 
 
-def _percentile(counts: np.ndarray, least: float, largest: float) -> tuple[float, float]:
-    edges = np.linspace(least, largest, BINS + 1)
+def _percentile(values: np.ndarray, least: float, largest: float) -> tuple[float, float]:
+    counts, edges = np.histogram(values, BINS, (least, largest))
     share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     below = np.searchsorted(share, (1 - KEPT) / 2, side="right") - 1
     above = np.searchsorted(share, 1 - (1 - KEPT) / 2, side="left")
     return float(edges[below]), float(edges[above])
 
 
-def _least_error(counts: np.ndarray, least: float, largest: float) -> tuple[float, float]:
-    edges = np.linspace(least, largest, BINS + 1)
+def least_error(values: np.ndarray, least: float, largest: float) -> tuple[float, float]:
+    """The ends of the 8-bit range to which values are rounded and clipped at the least mean squared error.
+
+    Args:
+        values: A sample, of any shape.
+        least: The least of all the values that it stands for.
+        largest: The largest, more than the least.
+    """
+    counts, edges = np.histogram(values, BINS, (least, largest))
     centres = (edges[:-1] + edges[1:]) / 2
     least, largest = min(least, 0.0), max(largest, 0.0)  # an 8-bit range always holds zero
     return _best_ends(least, largest, lambda *ends: counts @ np.square(centres - _rounded(centres, *ends)))

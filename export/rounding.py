@@ -6,7 +6,6 @@ import keras
 from keras import layers
 from keras.quantizers import fake_quant_with_min_max_vars as fake_quant
 
-MOMENTUM = 0.99  # of the ranges of activations
 NARROWEST = 1e-8  # range of a channel of zeros
 
 
@@ -22,14 +21,34 @@ def _rounded(kernel: Any, channels: int | None) -> Any:
     return keras.ops.reshape(rounded, kernel.shape)
 
 
+class _Scaled(layers.Layer):
+    """What a convolution has when a BatchNorm is folded into it.
+
+    Attributes:
+        scale: Fixed factor of each channel that comes out. It stays beside the kernel, so that the kernel learns at the
+            pace that it had in front of the BatchNorm.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        shape = self.kernel.shape[2:] if isinstance(self, layers.DepthwiseConv2D) else (self.filters,)
+        self.scale = self.add_weight(shape=shape, initializer="ones", trainable=False, name="scale")
+
+    def save_own_variables(self, store: Any) -> None:
+        layers.Layer.save_own_variables(self, store)  # a convolution's own saves kernel and bias alone
+
+    def load_own_variables(self, store: Any) -> None:
+        layers.Layer.load_own_variables(self, store)
+
+
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class RoundedConv2D(layers.Conv2D):
+class RoundedConv2D(_Scaled, layers.Conv2D):
     """A convolution with weights rounded for each channel that comes out."""
 
     @property
     def rounded(self) -> Any:
         """The kernel as the file will hold it."""
-        return _rounded(self.kernel, self.filters)
+        return _rounded(self.kernel * self.scale, self.filters)
 
     def call(self, inputs: Any) -> Any:
         outputs = self.convolution_op(inputs, self.rounded)
@@ -37,13 +56,13 @@ class RoundedConv2D(layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class RoundedDepthwiseConv2D(layers.DepthwiseConv2D):
+class RoundedDepthwiseConv2D(_Scaled, layers.DepthwiseConv2D):
     """A depthwise convolution with weights rounded for each channel."""
 
     @property
     def rounded(self) -> Any:
         """The kernel as the file will hold it."""
-        return _rounded(self.kernel, self.kernel.shape[2] * self.kernel.shape[3])
+        return _rounded(self.kernel * self.scale, self.kernel.shape[2] * self.kernel.shape[3])
 
     def call(self, inputs: Any) -> Any:
         outputs = keras.ops.depthwise_conv(inputs, self.rounded, self.strides, self.padding, self.data_format)
@@ -66,10 +85,7 @@ class RoundedDense(layers.Dense):
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class RoundedActivation(layers.Layer):
-    """Rounds what passes to the 256 steps of its range, which follows the batches in training.
-
-    Args:
-        fixed: Whether the range stays as it is.
+    """Rounds what passes to the 256 steps of a fixed range, and clips it to that.
 
     Attributes:
         least: Lower end of the range, at most 0.
@@ -78,24 +94,13 @@ class RoundedActivation(layers.Layer):
 
     rounds = True  # off while the first ranges are read
 
-    def __init__(self, *, fixed: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fixed = fixed
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"fixed": self.fixed}
-
     def build(self, input_shape: Any) -> None:
         self.least = self.add_weight(shape=(), initializer="zeros", trainable=False, name="least")
         self.largest = self.add_weight(shape=(), initializer="zeros", trainable=False, name="largest")
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any) -> Any:
         if not self.rounds:
             return inputs
-        if training and not self.fixed:
-            seen = keras.ops.stop_gradient(inputs)
-            for end, now in ((self.least, keras.ops.min(seen)), (self.largest, keras.ops.max(seen))):
-                end.assign(MOMENTUM * end + (1 - MOMENTUM) * now)
         least, largest = keras.ops.minimum(self.least, 0.0), keras.ops.maximum(self.largest, NARROWEST)
         return fake_quant(inputs, least, largest)
 

@@ -35,7 +35,7 @@ from recipes.progress import FitProgress, bar
 from recipes.train import MOMENTUM, batch_size_for, jit_compile
 
 SCHEMA = 1
-LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "native": 1e-4, "tfmot": 1e-3}  # the last two of qat
+LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "native": 1e-3, "tfmot": 1e-3}  # the last two of qat
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 500  # images
 

@@ -43,7 +43,7 @@ def test_weights_are_rounded_for_each_channel():
         assert np.abs(kernel - rounded).max() > 0
 
 
-def test_activations_are_rounded_to_their_range_and_the_range_follows_training():
+def test_activations_are_rounded_and_clipped_to_their_range():
     rounding = RoundedActivation()
     x = np.linspace(-1, 3, 1000).astype("float32")
     rounding.build(x.shape)
@@ -51,10 +51,9 @@ def test_activations_are_rounded_to_their_range_and_the_range_follows_training()
     y = np.asarray(keras.ops.convert_to_numpy(rounding(x)))
     assert len(np.unique(y)) == 256
     assert np.abs(x - y).max() < 4 / 255
-    rounding(2 * x, training=True)
-    np.testing.assert_allclose(
-        [float(keras.ops.convert_to_numpy(w)) for w in rounding.weights], [-1.01, 3.03], rtol=1e-5
-    )
+    wide = np.asarray(keras.ops.convert_to_numpy(rounding(2 * x)))
+    assert -1.02 < wide.min() < -0.98
+    assert 2.98 < wide.max() < 3.02
 
 
 @pytest.mark.parametrize("key", sorted(TINY))
