@@ -98,7 +98,8 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
         model: A functional Keras 3 model without models inside, on the TensorFlow backend.
         for_rounding: Write what int8 has no rule for as what it has one: a BatchNorm that no convolution can take in
             as a depthwise 1x1 convolution, a normalisation of pixels as a scale and a shift, a hard sigmoid as a
-            shifted ReLU6 and a scale, an average as a sum and a scale. The other BatchNorms are frozen.
+            shifted ReLU6 and a scale, an average as a sum and a scale. The other BatchNorms are frozen. A hard swish is
+            the product with a hard sigmoid, for XNNPACK has no integer kernel of it.
 
     Raises:
         UsageError: If a layer with weights to train is of a kind that tf_keras does not have.
@@ -193,7 +194,9 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
     """A function that applies what stands for the layer under rounding, or None where it can stay as it is."""
     name = layer.name
     if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_sigmoid":
-        return lambda x: Scale([1 / 6], name=name)(Sixfold(name=f"{name}_sixfold")(x))
+        return lambda x: _hard_sigmoid(x, name)
+    if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_silu":
+        return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_gate")])
     if isinstance(layer, keras.layers.Average):
         return lambda xs: Scale([1 / len(xs)], name=name)(_sum(xs, f"{name}_sum"))
     if isinstance(layer, keras.layers.Add):
@@ -211,6 +214,10 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
         after = _for_rounding(activation, foldable) or _twin(activation)
         return lambda x: after(before(x))
     return None
+
+
+def _hard_sigmoid(x: Any, name: str) -> Any:
+    return Scale([1 / 6], name=name)(Sixfold(name=f"{name}_sixfold")(x))
 
 
 def _sum(xs: list[Any], name: str) -> Any:

@@ -3,7 +3,8 @@
     TF_USE_LEGACY_KERAS=1 KERAS_BACKEND=tensorflow python -m tfmot_families KEY ...
 
 For each tiny network it prints a line of JSON: the largest difference between it and its copy; for those named also
-that between the copy under rounding and its int8 file, as a share of the outputs' span, and the float operations.
+that between the copy under rounding and its int8 file, as a share of the outputs' span, and the operations that are in
+float or have no integer kernel.
 """
 
 import json
@@ -41,5 +42,6 @@ for key in sorted(TINY):
             "trained": float(np.abs(outputs - expected).mean() / np.ptp(expected)),
             "off": float(off.mean() / np.ptp(outputs)),
             "floats": describe(data).float_operations,
+            "swishes": describe(data).operations.get("HARD_SWISH", 0),
         }
     print(json.dumps(found), flush=True)
