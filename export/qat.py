@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from export.flatbuffer import operations
+from export.flatbuffer import Operation, operations
 from export.layers import PIXELS, takes_pixels
 from export.plan import layers_of
 from export.ranges import SAMPLES, Ranges, least_error
@@ -184,11 +184,17 @@ class _Rewriter:
         return self._round(x, name) if self._must_round(layer) else x
 
     def _must_round(self, layer: keras.layers.Layer) -> bool:
-        """Not in front of what LiteRT computes in the same operation, nor where it fixes the range."""
+        """Not in front of what LiteRT computes in the same operation, nor where it fixes the range.
+
+        What goes nowhere but into a concatenation is computed in the steps of that.
+        """
         if layer.name in self._norms or _activation(layer) in BOUNDED:
             return False
         readers = self._readers[layer.name]
-        return not (isinstance(layer, COMPUTES) and len(readers) == 1 and _is_fused(readers[0]))
+        if len(readers) > 1 or not (isinstance(layer, COMPUTES) or _is_fused(layer)):
+            return True
+        joined = any(isinstance(one, layers.Concatenate) for one in readers)
+        return not joined and not any(isinstance(layer, COMPUTES) and _is_fused(one) for one in readers)
 
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         kernel, *rest = (_array(weight) for weight in layer.weights)
@@ -388,24 +394,35 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
     steps = operations(data)
     last = {layer: step.outputs[0].name for step in steps for layer in layers_of(step.outputs[0].name, names)}
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}
-    for step in steps:
-        out = step.outputs[0].name
+
+    def own_range(out: str) -> tuple[float, float] | None:
         parts = layers_of(out, names)
         own = [learned[layer] for layer in parts if layer in learned]
-        if own and all(last[layer] == out for layer in parts):  # no layer goes on behind it
-            found = own[0]
-        elif step.kind == "SOFTMAX":
-            found = (0.0, 1.0)
-        elif step.activation == "RELU6":
-            found = (0.0, 6.0)
-        elif step is steps[-1] and step.kind not in KEEPS_RANGE:
-            found = next(reversed(learned.values()))  # the output has the converter's name, not the layer's
-        elif step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
+        return own[0] if own and all(last[layer] == out for layer in parts) else None  # no layer goes on behind it
+
+    joined = {tensor.name: step for step in steps if step.kind == "CONCATENATION" for tensor in step.inputs}
+
+    def derived_range(step: Operation) -> tuple[float, float] | None:
+        out = step.outputs[0].name
+        if step.kind == "SOFTMAX":
+            return 0.0, 1.0
+        if step.activation == "RELU6":
+            return 0.0, 6.0
+        if step is steps[-1] and step.kind not in KEEPS_RANGE:
+            return next(reversed(learned.values()))  # the output has the converter's name, not the layer's
+        if step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
             added = [ranges[tensor.name] for tensor in step.inputs]  # in a sum of more than two
-            found = sum(least for least, _ in added), sum(largest for _, largest in added)
-        elif step.kind in KEEPS_RANGE:
-            found = next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
-        else:
+            return sum(least for least, _ in added), sum(largest for _, largest in added)
+        if step.kind in KEEPS_RANGE:
+            return next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
+        if out in joined:
+            return own_range(joined[out].outputs[0].name) or derived_range(joined[out])
+        return None
+
+    for step in steps:
+        out = step.outputs[0].name
+        found = own_range(out) or derived_range(step)
+        if not found:
             raise UsageError(f"the range of {out} ({step.kind}) is not known; export the model with calibration images")
         ranges |= {tensor.name: found for tensor in step.outputs}
     return ranges
