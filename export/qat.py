@@ -333,14 +333,15 @@ def _set_ranges(
             least, largest = extremes[place]
             extremes[place] = min(least, float(values.min())), max(largest, float(values.max()))
             samples[place].append(random.choice(values.ravel(), min(values.size, each * len(batch))))
-    for (rounding, _), (least, largest), picked in zip(rounded, extremes, samples, strict=True):
+    for (rounding, _), ends, picked in zip(rounded, extremes, samples, strict=True):
         rounding.rounds = True
         is_image = rounding.name == IMAGE + SUFFIX
-        if is_image and pixels:
-            least, largest = PIXELS
-        elif least < largest and not is_image and not any(rounding.output is one for one in rewritten.outputs):
-            least, largest = least_error(np.concatenate(picked), least, largest)
-        rounding.set_weights([np.array(least), np.array(largest)])
+        is_output = any(rounding.output is one for one in rewritten.outputs)
+        if is_image or is_output or ends[0] == ends[1]:
+            chosen = PIXELS if is_image and pixels else ends
+        else:
+            chosen = least_error(np.concatenate(picked), *ends)
+        rounding.set_weights([np.array(end) for end in chosen])
 
 
 def is_quantize_aware(model: keras.Model) -> bool:
