@@ -98,8 +98,8 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
         model: A functional Keras 3 model without models inside, on the TensorFlow backend.
         for_rounding: Write what int8 has no rule for as what it has one: a BatchNorm that no convolution can take in
             as a depthwise 1x1 convolution, a normalisation of pixels as a scale and a shift, a hard sigmoid as a
-            shifted ReLU6 and a scale, an average as a sum and a scale. The other BatchNorms are frozen. A hard swish is
-            the product with a hard sigmoid, for XNNPACK has no integer kernel of it.
+            shifted ReLU6 and a scale, an average as a sum and a scale; and a hard swish, for which XNNPACK has no
+            integer kernel, as a product with a hard sigmoid. The other BatchNorms are frozen.
 
     Raises:
         UsageError: If a layer with weights to train is of a kind that tf_keras does not have.
@@ -196,7 +196,7 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
     if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_sigmoid":
         return lambda x: _hard_sigmoid(x, name)
     if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_silu":
-        return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_gate")])
+        return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_hard_sigmoid")])
     if isinstance(layer, keras.layers.Average):
         return lambda xs: Scale([1 / len(xs)], name=name)(_sum(xs, f"{name}_sum"))
     if isinstance(layer, keras.layers.Add):

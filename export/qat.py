@@ -25,12 +25,13 @@ from keras_resnets.layers import ChannelShuffle, ChannelSplit, LowestPadding2D, 
 Learned = dict[str, tuple[float, float]]
 Engine = Literal["native", "tfmot"]
 
-BATCH = 32
+BATCH = 8  # images whose activations, all of them, are held at once
 SUFFIX = "_rounded"
 IMAGE = "image"
 # Activations that LiteRT computes within the operation in front of them; of hard_sigmoid the first half.
 FUSED = ("relu", "relu6", "hard_sigmoid", "linear")
 BOUNDED = ("softmax",)  # whose output has a range that LiteRT fixes
+ACTIVATIONS = (*FUSED, *BOUNDED, "gelu", "hard_silu", "sigmoid", "silu", "tanh")
 ROUNDED: dict[Any, Any] = {
     layers.Conv2D: RoundedConv2D,
     layers.Dense: RoundedDense,
@@ -60,6 +61,7 @@ KNOWN = (
     layers.InputLayer,
     layers.ReLU,
 )
+FIXED = {"LOGISTIC": (0.0, 1.0), "SOFTMAX": (0.0, 1.0), "TANH": (-1.0, 1.0)}  # operations whose range LiteRT fixes
 KEEPS_RANGE = (  # the operations that MOVES become
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
@@ -94,13 +96,13 @@ def quantize_aware(
 ) -> keras.Model | TfmotModel:
     """Makes of a trained model one that trains under the rounding of an int8 file.
 
-    The ranges of the activations are read off the images before the first step, as those of mode int8 are; the
-    native engine keeps them, tfmot's follow the batches. BatchNorm keeps its statistics.
+    The ranges of the activations are read off the images before the first step. The native engine takes those of the
+    least squared error and keeps them, tfmot's follow the batches. BatchNorm keeps its statistics.
     Compile what comes back with a small learning rate, `fit` it for a while, and give it to
     `to_tflite(mode="int8")`, which needs no calibration images then.
 
     Args:
-        model: A functional model of the layers in `KNOWN`, with one image input.
+        model: A functional model of the layers in `KNOWN` and the activations in `ACTIVATIONS`, with one image input.
         images: Training images, shape (n, height, width, channels), a few hundred.
         engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
             tensorflow-model-optimization on TensorFlow in another process.
@@ -111,8 +113,8 @@ def quantize_aware(
         A functional Keras 3 model without BatchNorms, not compiled, or a `TfmotModel`.
 
     Raises:
-        UsageError: If a layer is of a kind that is not known here, the images do not fit, or the engine cannot keep
-            what it is to keep.
+        UsageError: If a layer is of a kind that is not known here, the images do not fit, the model has diverged, or
+            the engine cannot keep what it is to keep.
     """
     _check_layers(model, images)
     if engine == "tfmot":
@@ -132,12 +134,25 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
         raise UsageError(f"{model.name}: quantize_aware takes a functional model with one input")
     if images.shape[1:] != model.input_shape[1:] or not len(images):
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
-    unknown = [f"{layer.name} ({type(layer).__name__})" for layer in model.layers if type(layer) not in KNOWN]
+    lost = [layer.name for layer in model.layers if not all(np.isfinite(_array(one)).all() for one in layer.weights)]
+    if lost:
+        raise UsageError(f"{model.name}: weights of {', '.join(lost)} are infinite or NaN; its training has diverged")
+    unknown = [f"{layer.name} ({what})" for layer in model.layers if (what := _unknown(layer))]
     if unknown:
         raise UsageError(f"{model.name}: no way is known to train {', '.join(unknown)} under rounding; use mode int8")
     shared = [one["name"] for one in model.get_config()["layers"] if len(one["inbound_nodes"]) > 1]
     if shared:
         raise UsageError(f"{model.name} uses {', '.join(shared)} more than once; quantize_aware takes layers used once")
+
+
+def _unknown(layer: keras.layers.Layer) -> str | None:
+    """What of a layer has no rule under rounding."""
+    if type(layer) not in KNOWN:
+        return type(layer).__name__
+    if isinstance(layer, AFFINE) and len(layer.output.shape) != 4:
+        return f"{type(layer).__name__} of vectors"
+    activation = _activation(layer)
+    return None if activation in ACTIVATIONS else f"activation {activation}"
 
 
 class _Rewriter:
@@ -168,7 +183,7 @@ class _Rewriter:
         if isinstance(layer, tuple(ROUNDED)):
             name, x = self._weighted(layer, inputs)
         elif isinstance(layer, layers.SeparableConv2D):
-            x = self._separable(layer, inputs)
+            name, x = self._separable(layer, inputs)
         elif name in self._folded:
             name, x = self._folded[name], inputs
         elif isinstance(layer, AFFINE):
@@ -186,7 +201,7 @@ class _Rewriter:
     def _must_round(self, layer: keras.layers.Layer) -> bool:
         """Not in front of what LiteRT computes in the same operation, nor where it fixes the range.
 
-        What goes nowhere but into a concatenation is computed in the steps of that.
+        What computes for nothing but a concatenation does so in the steps of that.
         """
         if layer.name in self._norms or _activation(layer) in BOUNDED:
             return False
@@ -199,24 +214,29 @@ class _Rewriter:
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         kernel, *rest = (_array(weight) for weight in layer.weights)
         bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
-        activation, name = _activation(layer), layer.name
         x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias, scale)
-        if activation != "linear":
-            x = x if activation in FUSED else self._round(x, name)
-            name = f"{name}_{activation}"
-            x = layers.Activation(activation, name=name)(x)
-        return name, x
+        return self._activated(layer, x)
 
-    def _separable(self, layer: keras.layers.Layer, x: Any) -> Any:
+    def _separable(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """A depthwise and a 1x1 convolution, as LiteRT computes it."""
         depthwise, pointwise, *rest = (_array(weight) for weight in layer.weights)
         bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         config = layer.get_config()
-        kept = {key: config[key] for key in ("kernel_size", "strides", "padding", "data_format", "dilation_rate")}
+        shaped = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "depth_multiplier")
+        kept = {key: config[key] for key in shaped}
         name = f"{layer.name}_depthwise"
         x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
         kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
-        return _call(RoundedConv2D, kept, x, pointwise, bias, scale)
+        return self._activated(layer, _call(RoundedConv2D, kept, x, pointwise, bias, scale))
+
+    def _activated(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
+        """What a layer computes last, behind its sum, and a name for it."""
+        activation, name = _activation(layer), layer.name
+        if activation == "linear":
+            return name, x
+        x = x if activation in FUSED else self._round(x, name)
+        name = f"{name}_{activation}"
+        return name, layers.Activation(activation, name=name)(x)
 
     def _take_in_norm(
         self, layer: keras.layers.Layer, bias: np.ndarray | None
@@ -320,7 +340,7 @@ def _array(values: Any) -> np.ndarray:
 def _set_ranges(
     rewritten: keras.Model, rounded: list[tuple[RoundedActivation, Any]], images: np.ndarray, *, pixels: bool
 ) -> None:
-    """Reads the ranges off the images as `observe` does, with weights rounded and activations not."""
+    """Reads the ranges off the images, with weights rounded and activations not."""
     tensors = keras.Model(rewritten.inputs, [x for _, x in rounded])
     for rounding, _ in rounded:
         rounding.rounds = False
@@ -332,16 +352,18 @@ def _set_ranges(
         for place, values in enumerate(keras.tree.flatten(tensors.predict_on_batch(batch))):
             least, largest = extremes[place]
             extremes[place] = min(least, float(values.min())), max(largest, float(values.max()))
-            samples[place].append(random.choice(values.ravel(), min(values.size, each * len(batch))))
+            flat, most = np.ravel(values), each * len(batch)
+            samples[place].append(flat if flat.size <= most else random.choice(flat, most))
     for (rounding, _), ends, picked in zip(rounded, extremes, samples, strict=True):
         rounding.rounds = True
-        is_image = rounding.name == IMAGE + SUFFIX
+        name = rounding.name.removesuffix(SUFFIX)
         is_output = any(rounding.output is one for one in rewritten.outputs)
-        if is_image or is_output or ends[0] == ends[1]:
-            chosen = PIXELS if is_image and pixels else ends
+        if name == IMAGE or is_output or ends[0] == ends[1]:
+            chosen = PIXELS if name == IMAGE and pixels else ends
         else:
             chosen = least_error(np.concatenate(picked), *ends)
-        rounding.set_weights([np.array(end) for end in chosen])
+        dead = max(-chosen[0], chosen[1]) < NARROWEST  # steps of almost nothing, in which nothing could come alive
+        rounding.set_weights([np.array(end) for end in ((0.0, 1.0) if dead else chosen)])
 
 
 def is_quantize_aware(model: keras.Model) -> bool:
@@ -360,8 +382,7 @@ def strip(model: keras.Model) -> tuple[keras.Model, Learned]:
     for layer in model.layers:
         if isinstance(layer, RoundedActivation):
             least, largest = (float(keras.ops.convert_to_numpy(weight)) for weight in layer.weights)
-            dead = largest - least < NARROWEST
-            ranges[layer.name.removesuffix(SUFFIX)] = (0.0, 1.0) if dead else (min(least, 0.0), max(largest, 0.0))
+            ranges[layer.name.removesuffix(SUFFIX)] = min(least, 0.0), max(largest, 0.0)
     plain_of = {rounded: plain for plain, rounded in ROUNDED.items()}
 
     def clone(layer: Any) -> Any:
@@ -405,8 +426,10 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
 
     def derived_range(step: Operation) -> tuple[float, float] | None:
         out = step.outputs[0].name
-        if step.kind == "SOFTMAX":
-            return 0.0, 1.0
+        if step.kind in FIXED:
+            return FIXED[step.kind]
+        if out in joined and step.kind not in KEEPS_RANGE:
+            return own_range(joined[out].outputs[0].name) or derived_range(joined[out])
         if step.activation == "RELU6":
             return 0.0, 6.0
         if step is steps[-1] and step.kind not in KEEPS_RANGE:
@@ -416,8 +439,6 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
             return sum(least for least, _ in added), sum(largest for _, largest in added)
         if step.kind in KEEPS_RANGE:
             return next(ranges[tensor.name] for tensor in step.inputs if tensor.name in ranges)
-        if out in joined:
-            return own_range(joined[out].outputs[0].name) or derived_range(joined[out])
         return None
 
     for step in steps:

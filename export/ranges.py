@@ -142,7 +142,7 @@ def _computed(data: bytes) -> set[int]:
 
 
 def _percentile(values: np.ndarray, least: float, largest: float) -> tuple[float, float]:
-    counts, edges = np.histogram(values, BINS, (least, largest))
+    counts, edges = np.histogram(values.astype(np.float64), BINS, (least, largest))
     share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     below = np.searchsorted(share, (1 - KEPT) / 2, side="right") - 1
     above = np.searchsorted(share, 1 - (1 - KEPT) / 2, side="left")
@@ -157,7 +157,7 @@ def least_error(values: np.ndarray, least: float, largest: float) -> tuple[float
         least: The least of all the values that it stands for.
         largest: The largest, more than the least.
     """
-    counts, edges = np.histogram(values, BINS, (least, largest))
+    counts, edges = np.histogram(values.astype(np.float64), BINS, (least, largest))
     centres = (edges[:-1] + edges[1:]) / 2
     least, largest = min(least, 0.0), max(largest, 0.0)  # an 8-bit range always holds zero
     return _best_ends(least, largest, lambda *ends: counts @ np.square(centres - _rounded(centres, *ends)))

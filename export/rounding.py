@@ -40,6 +40,13 @@ class _Scaled(layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         layers.Layer.load_own_variables(self, store)
 
+    def biased(self, outputs: Any) -> Any:
+        """The outputs with the bias, if there is one, added to each channel."""
+        if not self.use_bias:
+            return outputs
+        first = self.data_format == "channels_first"
+        return outputs + (keras.ops.reshape(self.bias, (1, -1, 1, 1)) if first else self.bias)
+
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class RoundedConv2D(_Scaled, layers.Conv2D):
@@ -51,8 +58,7 @@ class RoundedConv2D(_Scaled, layers.Conv2D):
         return _rounded(self.kernel * self.scale, self.filters)
 
     def call(self, inputs: Any) -> Any:
-        outputs = self.convolution_op(inputs, self.rounded)
-        return outputs + self.bias if self.use_bias else outputs
+        return self.biased(self.convolution_op(inputs, self.rounded))
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -65,8 +71,8 @@ class RoundedDepthwiseConv2D(_Scaled, layers.DepthwiseConv2D):
         return _rounded(self.kernel * self.scale, self.kernel.shape[2] * self.kernel.shape[3])
 
     def call(self, inputs: Any) -> Any:
-        outputs = keras.ops.depthwise_conv(inputs, self.rounded, self.strides, self.padding, self.data_format)
-        return outputs + self.bias if self.use_bias else outputs
+        where = self.strides, self.padding, self.data_format, self.dilation_rate
+        return self.biased(keras.ops.depthwise_conv(inputs, self.rounded, *where))
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")

@@ -35,7 +35,7 @@ from recipes.progress import FitProgress, bar
 from recipes.train import MOMENTUM, batch_size_for, jit_compile
 
 SCHEMA = 1
-LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "native": 1e-3, "tfmot": 1e-3}  # the last two of qat
+LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 500  # images
 
@@ -192,7 +192,7 @@ def fine_tune(
     """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
     size = batch_size_for(data)
     steps = config.epochs * -(-len(data.x_train) // size)
-    usual = LEARNING_RATES[config.engine if method == "qat" else method]
+    usual = LEARNING_RATES[method]
     if method == "qat" and "cluster" in config.method:
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)

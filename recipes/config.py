@@ -74,8 +74,8 @@ class CompressConfig:
     epochs: int = 2
     """Passes over the training set for each method."""
     learning_rate: float | None = None
-    """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.0001 (native: the
-    BatchNorms are folded), 0.001 (tfmot) or 0.00003 (keeping clusters)."""
+    """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.001, or 0.00003
+    where it keeps clusters."""
     augment: Augmentation | None = None
     """What is done to each training image at random, as for `train`; None: as the model was trained."""
     then: Literal["int8", "float32", "float16", "dynamic", "int16x8", "int8-weights", "int4-weights"] = "int8"

@@ -75,6 +75,72 @@ def test_the_file_of_every_family_computes_what_was_trained(key, tmp_path):
     assert file.verification.mean_error < 0.5 * between_images
 
 
+LAYERS = {
+    "depthwise, dilated": [keras.layers.DepthwiseConv2D(3, dilation_rate=2)],
+    "separable, dilated": [keras.layers.SeparableConv2D(8, 3, depth_multiplier=2, dilation_rate=2)],
+    "separable, with an activation": [keras.layers.SeparableConv2D(8, 3, activation="relu")],
+    "silu": [keras.layers.Conv2D(8, 1, activation="silu")],
+    "hard swish": [keras.layers.Activation("hard_silu")],
+    "joined": [keras.layers.Concatenate()],
+    "joined and joined again": [keras.layers.Concatenate(), keras.layers.Concatenate()],
+}
+
+
+def of_layers(kinds):
+    """A network of these layers, which get what is theirs and what the network had before, if they take two."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    before, x = inputs, keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    for kind in kinds:
+        layer = type(kind).from_config(kind.get_config())
+        joins = isinstance(layer, keras.layers.Concatenate)
+        before, x = x, layer([keras.layers.Conv2D(4, 1, activation="relu")(before), x] if joins else x)
+    model = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
+    for place, weight in enumerate(model.weights):
+        if len(weight.shape) == 1:
+            weight.assign(np.random.default_rng(place).normal(0, 0.3, weight.shape))
+    return model
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kinds", LAYERS.values(), ids=LAYERS)
+def test_a_layer_under_rounding_is_the_layer_and_the_file_has_its_values(kinds, tmp_path):
+    model = of_layers(kinds)
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    aware = quantize_aware(model, images)
+    expected = aware.predict(images, verbose=0)
+    between_images = np.abs(expected - np.roll(expected, 1, axis=0)).mean()
+    assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.1 * between_images
+    file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=images, min_agreement=0)
+    assert file.verification.float_operations == 0
+    assert file.verification.mean_error < 0.05 * between_images
+
+
+@pytest.mark.parametrize("kind", [RoundedConv2D(4, 3), RoundedDepthwiseConv2D(3)])
+@pytest.mark.parametrize("first", [False, True])
+def test_biases_are_those_of_channels(kind, first):
+    layer = type(kind).from_config(kind.get_config() | {"data_format": f"channels_{'first' if first else 'last'}"})
+    layer.build((1, 4, 8, 8) if first else (1, 8, 8, 4))
+    layer.bias.assign(np.arange(4))
+    outputs = keras.ops.convert_to_numpy(layer.biased(keras.ops.zeros((1, 4, 4, 4))))
+    assert (np.moveaxis(outputs, 1, -1) if first else outputs)[0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_values_that_hardly_differ_have_a_range():
+    inputs = keras.Input((8, 8, 3))
+    squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    gate = keras.layers.Conv2D(3, 1, activation="sigmoid", bias_initializer=keras.initializers.Constant(12.0))(squeezed)
+    dead = keras.layers.Conv2D(3, 1, activation="relu", bias_initializer=keras.initializers.Constant(-99.0))(inputs)
+    added = keras.layers.Add()([keras.layers.Multiply()([inputs, gate]), dead])
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(added)))
+    images = np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
+    aware = quantize_aware(model, images)
+    outputs = model.predict(images, verbose=0)
+    assert np.abs(aware.predict(images, verbose=0) - outputs).max() < 0.05 * np.abs(outputs).max()
+    _, ranges = strip(aware)
+    assert (0, 1) in ranges.values(), "room for what is dead to come alive"
+
+
 def test_norms_are_folded_and_the_function_is_kept(trained, aware, data):
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in aware.layers)
     plain, ranges = strip(aware)
@@ -129,6 +195,15 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
     inputs, shared = keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1, name="shared")
     with pytest.raises(UsageError, match="uses shared more than once"):
         quantize_aware(keras.Model(inputs, shared(shared(inputs))), np.zeros((2, 4, 4, 2), "float32"))
+    with pytest.raises(UsageError, match=r"activation \(activation selu\)"):
+        quantize_aware(of_layers([keras.layers.Activation("selu", name="activation")]), np.zeros((2, 8, 8, 3)))
+    vectors = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    with pytest.raises(UsageError, match=r"norm \(BatchNormalization of vectors\)"):
+        quantize_aware(keras.Model(inputs, vectors), np.zeros((2, 4, 4, 2), "float32"))
+    diverged = of_layers([])
+    diverged.layers[1].set_weights([np.full(weight.shape, np.nan) for weight in diverged.layers[1].weights])
+    with pytest.raises(UsageError, match="its training has diverged"):
+        quantize_aware(diverged, np.ones((2, 8, 8, 3), "float32"))
     with pytest.raises(UsageError, match="was trained for int8: export it with mode int8"):
         to_tflite(aware, tmp_path / "a.tflite", test=data.x_test)
     assert list(tmp_path.iterdir()) == []
