@@ -341,7 +341,7 @@ def _set_ranges(
     rewritten: keras.Model, rounded: list[tuple[RoundedActivation, Any]], images: np.ndarray, *, pixels: bool
 ) -> None:
     """Reads the ranges off the images, with weights rounded and activations not."""
-    tensors = keras.Model(rewritten.inputs, [x for _, x in rounded])
+    tensors = keras.Model(rewritten.input, [x for _, x in rounded])
     for rounding, _ in rounded:
         rounding.rounds = False
     each, random = max(SAMPLES // len(images), 1), np.random.default_rng(0)
