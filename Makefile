@@ -60,7 +60,7 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 		--out runs/edge/compare
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 6 --learning-rate 0.05 --out $(R20)/prune50
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 6 --learning-rate 0.05 --out $(R20)/prune75
-	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --out $(R20)/cluster16
+	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --out $(R20)/cluster16
 	cp runs/edge/compare/compare.json recipes/results/
 	for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
