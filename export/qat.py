@@ -445,6 +445,9 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
         out = step.outputs[0].name
         found = own_range(out) or derived_range(step)
         if not found:
-            raise UsageError(f"the range of {out} ({step.kind}) is not known; export the model with calibration images")
+            raise UsageError(
+                f"training gave no range to {out} ({step.kind}); export the model that quantize_aware was given, in "
+                "mode int8 with calibration images"
+            )
         ranges |= {tensor.name: found for tensor in step.outputs}
     return ranges
