@@ -175,6 +175,9 @@ class _Rewriter:
                 if convolves and _activation(by_name[source]) == "linear" and self._readers[source] == [layer]:
                     self._norms[source] = layer
         self._folded = {norm.name: convolution for convolution, norm in self._norms.items()}
+        self._joins = {  # of a single tensor no operation is left
+            name for name, layer in by_name.items() if isinstance(layer, layers.Concatenate) and len(before[name]) > 1
+        }
 
     def call(self, layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         """What comes out of a layer under rounding; `layer` is the model's own."""
@@ -208,7 +211,7 @@ class _Rewriter:
         readers = self._readers[layer.name]
         if len(readers) > 1 or not (isinstance(layer, COMPUTES) or _is_fused(layer)):
             return True
-        joined = any(isinstance(one, layers.Concatenate) for one in readers)
+        joined = any(one.name in self._joins for one in readers)
         return not joined and not any(isinstance(layer, COMPUTES) and _is_fused(one) for one in readers)
 
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:

@@ -75,26 +75,28 @@ def test_the_file_of_every_family_computes_what_was_trained(key, tmp_path):
     assert file.verification.mean_error < 0.5 * between_images
 
 
+def joined(x):
+    """Both branches are computed for nothing but the concatenation."""
+    return keras.layers.Concatenate()([keras.layers.Conv2D(4, 1, activation="relu")(x), keras.layers.Conv2D(4, 1)(x)])
+
+
 LAYERS = {
-    "depthwise, dilated": [keras.layers.DepthwiseConv2D(3, dilation_rate=2)],
-    "separable, dilated": [keras.layers.SeparableConv2D(8, 3, depth_multiplier=2, dilation_rate=2)],
-    "separable, with an activation": [keras.layers.SeparableConv2D(8, 3, activation="relu")],
-    "silu": [keras.layers.Conv2D(8, 1, activation="silu")],
-    "hard swish": [keras.layers.Activation("hard_silu")],
-    "joined": [keras.layers.Concatenate()],
-    "joined and joined again": [keras.layers.Concatenate(), keras.layers.Concatenate()],
+    "depthwise, dilated": lambda x: keras.layers.DepthwiseConv2D(3, dilation_rate=2)(x),
+    "separable, dilated": lambda x: keras.layers.SeparableConv2D(8, 3, depth_multiplier=2, dilation_rate=2)(x),
+    "separable, with an activation": lambda x: keras.layers.SeparableConv2D(8, 3, activation="relu")(x),
+    "silu": lambda x: keras.layers.Conv2D(8, 1, activation="silu")(x),
+    "hard swish": lambda x: keras.layers.Activation("hard_silu")(x),
+    "joined": joined,
+    "joined twice": lambda x: keras.layers.Concatenate()([joined(x), joined(x)]),
+    "joined with nothing": lambda x: keras.layers.Concatenate()([x]),
 }
 
 
-def of_layers(kinds):
-    """A network of these layers, which get what is theirs and what the network had before, if they take two."""
+def around(layer):
+    """A small network with this in its middle."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
-    before, x = inputs, keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
-    for kind in kinds:
-        layer = type(kind).from_config(kind.get_config())
-        joins = isinstance(layer, keras.layers.Concatenate)
-        before, x = x, layer([keras.layers.Conv2D(4, 1, activation="relu")(before), x] if joins else x)
+    x = layer(keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
     for place, weight in enumerate(model.weights):
         if len(weight.shape) == 1:
@@ -103,9 +105,9 @@ def of_layers(kinds):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("kinds", LAYERS.values(), ids=LAYERS)
-def test_a_layer_under_rounding_is_the_layer_and_the_file_has_its_values(kinds, tmp_path):
-    model = of_layers(kinds)
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_layer_under_rounding_is_the_layer_and_the_file_has_its_values(layer, tmp_path):
+    model = around(layer)
     images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
     aware = quantize_aware(model, images)
     expected = aware.predict(images, verbose=0)
@@ -196,11 +198,11 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
     with pytest.raises(UsageError, match="uses shared more than once"):
         quantize_aware(keras.Model(inputs, shared(shared(inputs))), np.zeros((2, 4, 4, 2), "float32"))
     with pytest.raises(UsageError, match=r"activation \(activation selu\)"):
-        quantize_aware(of_layers([keras.layers.Activation("selu", name="activation")]), np.zeros((2, 8, 8, 3)))
+        quantize_aware(around(keras.layers.Activation("selu", name="activation")), np.zeros((2, 8, 8, 3)))
     vectors = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(UsageError, match=r"norm \(BatchNormalization of vectors\)"):
         quantize_aware(keras.Model(inputs, vectors), np.zeros((2, 4, 4, 2), "float32"))
-    diverged = of_layers([])
+    diverged = around(lambda x: x)
     diverged.layers[1].set_weights([np.full(weight.shape, np.nan) for weight in diverged.layers[1].weights])
     with pytest.raises(UsageError, match="its training has diverged"):
         quantize_aware(diverged, np.ones((2, 8, 8, 3), "float32"))
