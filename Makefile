@@ -56,12 +56,12 @@ R20 := runs/edge/resnet20
 edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for entry in $(EDGE); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
 		--data cifar10 --augment crops --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
-	$(BIN)/keras-resnets compare $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
-		--out runs/edge/compare
+	$(BIN)/keras-resnets sweep $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
+		--out runs/edge/sweep
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 6 --learning-rate 0.05 --out $(R20)/prune50
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 6 --learning-rate 0.05 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --out $(R20)/cluster16
-	cp runs/edge/compare/compare.json recipes/results/
+	cp runs/edge/sweep/sweep.json recipes/results/
 	for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme

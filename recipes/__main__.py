@@ -352,13 +352,13 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Compare:
+class Sweep:
     """Export trained models in every mode, with quantization-aware training too, and measure all files: one table."""
 
     models: Annotated[Positional[tuple[Path, ...]], arg(metavar="MODELS")]
     """The model.keras files of `keras-resnets train`, all trained on the same data."""
-    out: Path = Path("runs/compare")
-    """Folder of compare.json, to which models are added, and of the files."""
+    out: Path = Path("runs/sweep")
+    """Folder of sweep.json, to which models are added, and of the files."""
     modes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
     """Modes to export; see `keras-resnets export`."""
     engines: tuple[Literal["native", "tfmot"], ...] = ("native", "tfmot")
@@ -368,12 +368,12 @@ class Compare:
 
     def run(self) -> None:
         from export.report import terminal_table
-        from recipes.compare import compare
         from recipes.progress import console
+        from recipes.sweep import sweep
 
-        rows = compare(self.models, self.modes, self.engines, self.epochs, self.out)
+        rows = sweep(self.models, self.modes, self.engines, self.epochs, self.out)
         console.print(terminal_table(rows, "LiteRT, batch 1, 1 thread"))
-        console.print(f"results: {self.out / 'compare.json'}", soft_wrap=True)
+        console.print(f"results: {self.out / 'sweep.json'}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -506,12 +506,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compress": Compress,
     "export": Export,
     "bench": Bench,
-    "compare": Compare,
+    "sweep": Sweep,
     "diagnose": Diagnose,
     "list": List,
     "info": Info,
 }
-Command = Quickstart | Train | Gan | Dcgan | Adda | Compress | Export | Bench | Compare | Diagnose | List | Info
+Command = Quickstart | Train | Gan | Dcgan | Adda | Compress | Export | Bench | Sweep | Diagnose | List | Info
 
 
 def main() -> None:

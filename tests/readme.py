@@ -24,7 +24,7 @@ from recipes.compress import Compressed
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 EXPORT = ROOT / "export" / "README.md"
-COMPARE = ROOT / "recipes" / "results" / "compare.json"
+SWEEP = ROOT / "recipes" / "results" / "sweep.json"
 COMPRESSED = sorted((ROOT / "recipes" / "results").glob("compress-*.json"))
 GAMES = sorted((ROOT / "recipes" / "results").glob("*gan-*.json"))
 ADAPTED = sorted((ROOT / "recipes" / "results").glob("adda-*.json"))
@@ -132,8 +132,8 @@ def proof() -> str:
     )
 
 
-def compare() -> str:
-    results = json.loads(COMPARE.read_text())
+def sweep() -> str:
+    results = json.loads(SWEEP.read_text())
     lines = ["| network | Keras | epochs | mode | bytes | accuracy | agreement | p50 ms |"]
     lines.append("| :-- | --: | --: | :-- | --: | --: | --: | --: |")
     for name, model in results["models"].items():
@@ -145,7 +145,7 @@ def compare() -> str:
     last = list(results["models"].values())[-1]
     environment = last["environment"]
     note = (
-        f"`keras-resnets compare` after `keras-resnets train --data {results['data']} --augment crops "
+        f"`keras-resnets sweep` after `keras-resnets train --data {results['data']} --augment crops "
         f"--learning-rate 0.1`, seed {last['training']['seed']} (n = 1), few epochs: the networks are far "
         f"from their best. All {results['test_images']:,} test images; QAT: quantization-aware training for "
         f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "
@@ -252,7 +252,7 @@ PARTS = {
         "adversarial": adversarial,
         "steps": steps,
     },
-    EXPORT: {"modes": modes, "compare": compare, "compress": compress},
+    EXPORT: {"modes": modes, "sweep": sweep, "compress": compress},
 }
 
 

@@ -1,4 +1,4 @@
-"""`keras-resnets compress` and `compare`, from a trained model's folder to the numbers."""
+"""`keras-resnets compress` and `sweep`, from a trained model's folder to the numbers."""
 
 import gzip
 import json
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from keras_resnets import UsageError
-from recipes.compare import compare
 from recipes.compress import completed, compress, table
 from recipes.config import CompressConfig
 from recipes.progress import console
+from recipes.sweep import sweep
 
 
 @pytest.fixture(scope="module")
@@ -82,21 +82,21 @@ def test_clusters(path, tmp_path):
 
 @pytest.mark.once
 def test_comparing_modes_and_engines(path, tmp_path):
-    rows = compare([path], ["float32", "int8"], ["native", "tfmot"], 1, tmp_path)
+    rows = sweep([path], ["float32", "int8"], ["native", "tfmot"], 1, tmp_path)
     assert [row.mode for row in rows] == ["float32", "int8", "int8, QAT native", "int8, QAT tfmot"]
     assert all(row.accuracy > 0.8 for row in rows)
     assert [row.float_operations for row in rows[1:]] == [0, 0, 0]
-    results = json.loads((tmp_path / "compare.json").read_text())
+    results = json.loads((tmp_path / "sweep.json").read_text())
     first = results["models"]["r8"]
     assert [file["mode"] for file in first["files"]] == [row.mode for row in rows]
     assert first["accuracy"] > 0.8
     other = shutil.copytree(path.parent, tmp_path / "other", ignore=shutil.ignore_patterns("p*"))
-    more = compare([other / "model.keras"], ["float32"], [], 1, tmp_path)  # is added
+    more = sweep([other / "model.keras"], ["float32"], [], 1, tmp_path)  # is added
     assert more[:4] == rows
-    assert json.loads((tmp_path / "compare.json").read_text())["models"]["r8"] == first
-    (tmp_path / "compare.json").write_text("{}")
+    assert json.loads((tmp_path / "sweep.json").read_text())["models"]["r8"] == first
+    (tmp_path / "sweep.json").write_text("{}")
     with pytest.raises(UsageError, match="not written by this version"):
-        compare([path], ["float32"], [], 1, tmp_path)
+        sweep([path], ["float32"], [], 1, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_unknown_data(path, trained, tmp_path):
     trained.save(other / "model.keras")
     (other / "config.json").write_text(json.dumps({"data": "digits"}))
     with pytest.raises(UsageError, match="same data"):
-        compare([path, other / "model.keras"], ["float32"], [], 1, tmp_path / "out")
+        sweep([path, other / "model.keras"], ["float32"], [], 1, tmp_path / "out")

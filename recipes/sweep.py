@@ -1,4 +1,4 @@
-"""One table of networks by modes: what every way to quantize them costs and keeps. `keras-resnets compare`."""
+"""One table of networks by modes: what every way to quantize them costs and keeps. `keras-resnets sweep`."""
 
 import json
 import warnings
@@ -23,7 +23,7 @@ from recipes.progress import bar
 SCHEMA = 1
 
 
-def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], epochs: int, out: Path) -> list[Row]:
+def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], epochs: int, out: Path) -> list[Row]:
     """Exports trained models in every mode, fine-tunes them for int8, and measures all files of a model in turns.
 
     Args:
@@ -31,10 +31,10 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
         modes: Modes to export.
         engines: Engines of quantization-aware training, "native", "tfmot".
         epochs: Passes over the training set for that.
-        out: Folder of `compare.json`, to which models are added one by one, and of the files.
+        out: Folder of `sweep.json`, to which models are added one by one, and of the files.
 
     Returns:
-        A row for every file of every model in `compare.json`.
+        A row for every file of every model in `sweep.json`.
 
     Raises:
         UsageError: If a model cannot be read, its data are unknown, or others than those of the models there.
@@ -45,12 +45,12 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
     if not names or len(set(names)) < len(names):
         raise UsageError("name at least one model, and each in a folder of another name, by which the results are told")
     configs = {path: completed(config, path) for path in models}
-    target = ensure_folder(out) / "compare.json"
+    target = ensure_folder(out) / "sweep.json"
     results = _read(target)
     sources = {one.data for one in configs.values()} | ({results["data"]} if results else set())
     if len(sources) != 1:
         raise UsageError(
-            f"models to compare are trained on the same data, here and in {target}, not on "
+            f"models of one sweep are trained on the same data, here and in {target}, not on "
             f"{', '.join(sorted(map(str, sources)))}; choose another --out or other models"
         )
     data = load(sources.pop() or "")
@@ -58,14 +58,14 @@ def compare(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str]
     results = results or {"schema": SCHEMA, "data": data.name, "test_images": len(data.x_test), "models": {}}
     for path, own in configs.items():
         folder = ensure_folder(out / path.resolve().parent.name)
-        results["models"][folder.name] = _compare_one(path, folder, modes, engines, own, data, calibration)
+        results["models"][folder.name] = _sweep_one(path, folder, modes, engines, own, data, calibration)
         with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
             part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     return rows_of(results)
 
 
 def rows_of(results: dict[str, Any]) -> list[Row]:
-    """The files of `compare.json`, model by model."""
+    """The files of `sweep.json`, model by model."""
     return [Row(**file) for model in results["models"].values() for file in model["files"]]
 
 
@@ -81,7 +81,7 @@ def _read(target: Path) -> dict[str, Any]:
     return results
 
 
-def _compare_one(
+def _sweep_one(
     path: Path,
     folder: Path,
     modes: Sequence[str],
