@@ -46,8 +46,8 @@ class DataSet:
         name: Name of the data set.
         input_shape: (height, width, channels) of the images that go in.
         classes: Number of classes.
-        mean: Mean of each channel of the training pixels, 0 to 255.
-        std: Standard deviation of each channel of the training pixels.
+        mean: Mean of each channel of the training pixels, 0 to 255; 0 where the network takes pixels as they are.
+        std: Standard deviation of each channel of the training pixels; 1 where the network takes pixels as they are.
     """
 
     name: str
@@ -55,6 +55,11 @@ class DataSet:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the network takes pixels as they are, from 0 to 255."""
+        return set(self.mean) == {0.0} and set(self.std) == {1.0}
 
     def sized(self, side: int) -> "DataSet":
         """The same with images of side x side pixels."""

@@ -41,7 +41,7 @@ class Run:
 
 
 def train(config: TrainConfig, data: Dataset, **options: Any) -> Run:
-    """Trains one model, sized for the data and with the normalisation of its pixels inside.
+    """Trains one model, sized for the data and with the normalisation of its pixels inside, if it was published so.
 
     Args:
         config: What decides the run.
@@ -55,7 +55,10 @@ def train(config: TrainConfig, data: Dataset, **options: Any) -> Run:
         UsageError: If the model is unknown, cannot take images of that size, or diverges.
     """
     keras.utils.set_random_seed(config.seed)
-    sized = {"input_shape": data.image_shape, "classes": data.classes, "pixel_stats": data.pixel_stats}
+    channels = data.image_shape[2]
+    is_raw = get_variant(config.model).data.is_raw
+    stats = ([0.0] * channels, [1.0] * channels) if is_raw else data.pixel_stats
+    sized = {"input_shape": data.image_shape, "classes": data.classes, "pixel_stats": stats}
     model = create_model(config.model, **sized, **options)
     batch_size = config.batch_size or batch_size_for(data)
     steps = -(-len(data.x_train) // batch_size) * config.epochs

@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from golden.regenerate import read_figures
-
 from export.bench import Row
 from export.quantize import MODES
 from export.report import draw_accuracy_latency, markdown_table
 from keras_resnets import Variant, families
+from keras_resnets.summary import read_figures
 from recipes.compress import Compressed
 
 ROOT = Path(__file__).parents[1]

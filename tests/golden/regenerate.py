@@ -11,15 +11,11 @@ import keras
 from games import KINDS, losses_of_steps
 
 from keras_resnets import count_macs, count_parameters, depth, feature_extractor, get_variant, list_models
+from keras_resnets.summary import FIGURES
 
 ADVERSARIAL = Path(__file__).parent / "adversarial.json"
-FIGURES = Path(__file__).parent / "figures.json"
 STEPS = 20
 WEIGHTS = Path(__file__).parent / "weights"
-
-
-def read_figures() -> dict[str, dict[str, Any]]:
-    return json.loads(FIGURES.read_text())
 
 
 def describe_figures(name: str, model: keras.Model) -> dict[str, Any]:

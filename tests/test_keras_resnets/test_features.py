@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from golden.regenerate import read_figures
 from tiny import build_tiny
 
 import keras_resnets
 from keras_resnets import UsageError, feature_extractor, get_variant
+from keras_resnets.summary import read_figures
 
 pytestmark = pytest.mark.once
 

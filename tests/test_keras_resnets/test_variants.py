@@ -6,11 +6,12 @@ import re
 import keras
 import numpy as np
 import pytest
-from golden.regenerate import FIGURES, WEIGHTS, describe_figures, describe_weights, read_figures
+from golden.regenerate import WEIGHTS, describe_figures, describe_weights
 from tiny import TINY, build_tiny
 
 import keras_resnets
 from keras_resnets import UsageError, count_macs, count_parameters, create_model, depth, get_variant, list_models
+from keras_resnets.summary import FIGURES, read_figures
 
 # Trainable parameters with 1000 classes and no convolution bias, as torchvision's published nets have them.
 IMAGENET = {
