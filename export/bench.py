@@ -1,6 +1,6 @@
 """Measuring files side by side: accuracy over a test set and latency."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,10 @@ def measure(
         raise UsageError("name at least one .tflite file to measure")
     runners = [LiteRT(path, threads) for path in paths]
     for runner in runners:
-        _check(runner, images, labels)
+        runner.check_fit(images, labels)
     predictions = []
     for runner in runners:
-        predictions.append(np.array([output.argmax() for output in runner.predict(images)]))
+        predictions.append(runner.classify(images))
         on_step()
     seconds = _latencies(runners, images[0], rounds, on_step)
     return [
@@ -142,19 +142,6 @@ def _latencies(runners: list[LiteRT], image: np.ndarray, rounds: int, on_step: C
     return seconds.reshape(len(runners), -1)
 
 
-def _check(runner: LiteRT, images: np.ndarray, labels: np.ndarray) -> None:
-    if images.shape[1:] != runner.input_shape:
-        raise UsageError(
-            f"{runner.path} takes images of shape {runner.input_shape}, the data has {images.shape[1:]}; "
-            f"use the data that the model was trained on"
-        )
-    if labels.max() >= runner.classes:
-        raise UsageError(
-            f"{runner.path} has {runner.classes} classes, the data has labels up to {labels.max()}; "
-            f"use the data that the model was trained on"
-        )
-
-
 def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | None]) -> list[Row]:
     """Rows of a table, with what the recipe beside each file says of its model.
 
@@ -164,7 +151,7 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
     """
     recipes = [read_recipe(measurement.path) for measurement in measurements]
     models = [recipe.get("model", m.path.stem) for m, recipe in zip(measurements, recipes, strict=True)]
-    modes = [recipe["mode"]["name"] + _training(recipe) if recipe else None for recipe in recipes]
+    modes = [mode_of(recipe) for recipe in recipes]
     origins = [recipe.get("fingerprint") for recipe in recipes]
     base = {origin: m.p50_ms for m, origin, mode in zip(measurements, origins, modes, strict=True) if mode == "float32"}
     return [
@@ -190,5 +177,13 @@ def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | N
     ]
 
 
-def _training(recipe: dict[str, Any]) -> str:
-    return f", QAT {recipe['aware']}" if recipe.get("aware") else ""
+def mode_of(recipe: Mapping[str, Any]) -> str | None:
+    """The mode of a file by its recipe; None without one.
+
+    With the engine of quantization-aware training, and the type of input and output where that is not float32.
+    """
+    if not recipe:
+        return None
+    training = f", QAT {recipe['aware']}" if recipe.get("aware") else ""
+    ends = f", {recipe['io']} io" if recipe.get("io", "float32") != "float32" else ""
+    return f"{recipe['mode']['name']}{training}{ends}"

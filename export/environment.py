@@ -5,14 +5,27 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("keras-resnets", "keras", "tensorflow", "jax", "torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+PACKAGES = (
+    "keras-resnets",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "tflite-micro",
+    "ethos-u-vela",
+    "numpy",
+)
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")  # of the clock, on Linux
 
 
 def describe_environment() -> dict[str, str]:
-    """Processor, cores, load, operating system, Python and the versions of the packages that matter."""
+    """Processor, cores, governor of the clock, load, system, versions of Python and of packages that matter."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "governor": GOVERNOR.read_text().strip() if GOVERNOR.is_file() else "unknown",
         "load": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.platform(terse=True),
     } | describe_versions()

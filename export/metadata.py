@@ -103,6 +103,15 @@ def add_metadata(data: bytes, metadata: Metadata) -> bytes:
     return file.getvalue()
 
 
+def read_labels(data: bytes) -> tuple[str, ...] | None:
+    """The names of the classes that a file holds; None where it holds none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return tuple(archive.read(LABELS).decode("utf-8").splitlines())
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):  # no archive behind it, or another one
+        return None
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 

@@ -1,1 +1,60 @@
-"""The runtimes that execute a `.tflite` file, one a file."""
+"""Where `.tflite` files run: one runtime a file behind the interface below."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from export.results import Failure
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to measure, known to run in LiteRT.
+
+    Attributes:
+        path: The file: one input (1, height, width, channels), one output (1, classes).
+        images: What to run it on, shape (n, height, width, channels), n at least 1, real numbers as the model takes
+            them: test images, or noise where there are none.
+        macs: Multiply-accumulates of one image, where they are known.
+        is_float: Whether it computes in floating point.
+    """
+
+    path: Path
+    images: np.ndarray
+    macs: int | None
+    is_float: bool
+
+
+class Runtime(ABC):
+    """A way to run files, and what it tells about them."""
+
+    name: ClassVar[str]
+    """As `--runtime` takes it."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Makes sure, before anything is measured, that the runtime is there.
+
+        Raises:
+            UsageError: If it is not; the message says what installs it.
+        """
+
+    def steps(self, count: int) -> int:
+        """How often `measure` calls `on_step` for a number of files."""
+        return count
+
+    @abstractmethod
+    def measure(self, subjects: Sequence[Subject], on_step: Callable[[], None]) -> list[Any | Failure]:
+        """Measures files; one that the runtime cannot run is a failure with its reason, never the end of the rest.
+
+        Args:
+            subjects: The files.
+            on_step: Called as work goes on, `steps(len(subjects))` times.
+
+        Returns:
+            For each file this runtime's figures, or why there are none.
+        """

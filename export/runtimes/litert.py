@@ -1,15 +1,29 @@
 """LiteRT with XNNPACK: the runtime of Android and of Linux boards."""
 
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from export.results import End, Failure, LiteRTFigures, Peak, Timing
+from export.runtimes import Runtime, Subject
+from export.runtimes.matmul import PRODUCT_MACS, SHAPE, write_products
 from keras_resnets.errors import UsageError, first_line
+
+ROUNDS = 20
+RUNS = (5, 100)  # of a file in a round, at least and at most
+TURN = 0.01  # seconds of a file in a round, within these limits
+WARM_UP = 0.1  # seconds
+PROBES = 3
 
 
 class LiteRT:
@@ -37,6 +51,11 @@ class LiteRT:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise UsageError(f"{path} is no image classifier: it needs one input (1, h, w, c) and one output")
+        if -1 in inputs[0]["shape_signature"][1:]:
+            sizes = "x".join("?" if side == -1 else str(side) for side in inputs[0]["shape_signature"])
+            raise UsageError(f"{path} takes images of any size ({sizes}): export it with a fixed input shape")
+        if inputs[0]["dtype"] not in (np.float32, np.uint8, np.int8, np.int16):
+            raise UsageError(f"{path} takes {inputs[0]['dtype'].__name__}, not an image: float32, uint8, int8 or int16")
         self.path = path
         self._input, self._output = inputs[0], outputs[0]
 
@@ -49,6 +68,37 @@ class LiteRT:
     def classes(self) -> int:
         """Number of classes."""
         return int(self._output["shape"][-1])
+
+    @property
+    def input(self) -> End:
+        """What goes in."""
+        return _end(self._input)
+
+    @property
+    def output(self) -> End:
+        """What comes out."""
+        return _end(self._output)
+
+    def check_fit(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Finds images of another shape than the file's, or labels that it does not know.
+
+        Raises:
+            UsageError: If there are any.
+        """
+        if images.shape[1:] != self.input_shape:
+            raise UsageError(
+                f"{self.path} takes images of shape {self.input_shape}, the data has {images.shape[1:]}; "
+                f"use the data that the model was trained on"
+            )
+        if labels.max() >= self.classes:
+            raise UsageError(
+                f"{self.path} has {self.classes} classes, the data has labels up to {labels.max()}; "
+                f"use the data that the model was trained on"
+            )
+
+    def classify(self, images: np.ndarray) -> np.ndarray:
+        """The class that the file names for each image: (n, height, width, channels) -> (n,)."""
+        return np.array([output.argmax() for output in self.predict(images)])
 
     def load(self, image: np.ndarray) -> None:
         """Puts one image, shape (height, width, channels), into the input, quantized where the input is."""
@@ -68,6 +118,127 @@ class LiteRT:
             yield decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
 
 
+class OnLiteRT(Runtime):
+    """Latency of files in turns at each number of threads, and what opening one costs.
+
+    A round gives every file at every number of threads some runs, after one that is not timed; so a machine that
+    drifts treats all alike. Before the first round each has warmed up. Beside them run two large matrix products, whose
+    pace is the processor's peak.
+
+    Args:
+        threads: Numbers of threads.
+
+    Attributes:
+        peak: After `measure`: what one thread reached on the matrix products.
+    """
+
+    name = "litert"
+
+    def __init__(self, threads: Sequence[int]) -> None:
+        self._threads = tuple(dict.fromkeys(threads))
+        self.peak: Peak | None = None
+
+    def check(self) -> None:
+        if not self._threads or min(self._threads) < 1:
+            raise UsageError(f"threads must be at least 1, got {' '.join(map(str, self._threads)) or 'none'}")
+
+    def steps(self, count: int) -> int:
+        return count + ROUNDS
+
+    def measure(self, subjects: Sequence[Subject], on_step: Callable[[], None]) -> list[LiteRTFigures | Failure]:
+        costs = []
+        for subject in subjects:
+            costs.append(_probe(subject.path))
+            on_step()
+        with tempfile.TemporaryDirectory() as folder:
+            products = [_runner(path, np.zeros(SHAPE), 1) for path in write_products(Path(folder))]
+            runners = [_runner(subject.path, subject.images[0], n) for subject in subjects for n in self._threads]
+            *seconds, floats, integers = time_in_turns([*runners, *products], on_step)
+        rates = [2 * PRODUCT_MACS / np.median(one) / 1e9 for one in (floats, integers)]
+        self.peak = Peak(float32_gops=float(rates[0]), int8_gops=float(rates[1]))
+        found: list[LiteRTFigures | Failure] = []
+        for index, (subject, cost) in enumerate(zip(subjects, costs, strict=True)):
+            own = seconds[index * len(self._threads) :]
+            timings = tuple(summarize(one, n) for one, n in zip(own, self._threads, strict=False))
+            found.append(LiteRTFigures(timings=timings, peak_share=self._share(subject, timings), **cost))
+        return found
+
+    def _share(self, subject: Subject, timings: Sequence[Timing]) -> float | None:
+        single = [one.p50_ms for one in timings if one.threads == 1]
+        if subject.macs is None or not single or self.peak is None:
+            return None
+        peak = self.peak.float32_gops if subject.is_float else self.peak.int8_gops
+        return 2 * subject.macs / (single[0] * 1e6) / peak
+
+
+def time_in_turns(runners: Sequence[LiteRT], on_step: Callable[[], None]) -> list[np.ndarray]:
+    """Times files in turns (A B A B ...), each with its image loaded.
+
+    Returns:
+        For each file the seconds of its runs, shape (ROUNDS, runs of a round).
+    """
+    counts = []
+    for runner in runners:
+        runner.invoke()  # prepares the kernels
+        times, end = [runner.invoke()], time.perf_counter() + WARM_UP
+        while time.perf_counter() < end:
+            times.append(runner.invoke())
+        counts.append(int(np.clip(TURN / np.median(times), *RUNS)))
+    seconds = [np.empty((ROUNDS, count)) for count in counts]
+    for turn in range(ROUNDS):
+        for runner, count, own in zip(runners, counts, seconds, strict=True):
+            runner.invoke()  # untimed: the caches still hold the file before
+            own[turn] = [runner.invoke() for _ in range(count)]
+        on_step()
+    return seconds
+
+
+def summarize(seconds: np.ndarray, threads: int) -> Timing:
+    """The figures of timed runs.
+
+    The median's interval holds the medians of nineteen rounds of twenty. Other work on the machine only ever slows a
+    round down, and rarely all of them: the interval then widens towards what it takes from those it let alone.
+
+    Args:
+        seconds: Shape (rounds, runs of a round).
+        threads: Threads they ran on.
+    """
+    milliseconds = seconds * 1e3
+    rounds = np.median(milliseconds, axis=1)
+    p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99))
+    low, high = np.percentile(rounds, (2.5, 97.5))
+    return Timing(
+        threads=threads,
+        p50_ms=float(p50),
+        p50_low_ms=float(low),
+        p50_high_ms=float(high),
+        p90_ms=float(p90),
+        p99_ms=float(p99),
+        mean_ms=float(milliseconds.mean()),
+        std_ms=float(milliseconds.std()),
+        runs=milliseconds.size,
+        rounds_ms=tuple(rounds.tolist()),
+    )
+
+
+def _runner(path: Path, image: np.ndarray, threads: int) -> LiteRT:
+    runner = LiteRT(path, threads)
+    runner.load(image)
+    return runner
+
+
+def _probe(path: Path) -> dict[str, Any]:
+    """Time and memory of opening a file, from a process of its own; the median of a few."""
+    script = Path(__file__).with_name("_litert_probe.py")
+    found = []
+    for _ in range(PROBES):
+        child = subprocess.run(
+            [sys.executable, "-P", str(script), str(path.resolve())], capture_output=True, text=True, check=True
+        )
+        found.append(json.loads(child.stdout.splitlines()[-1]))
+    return {key: None if found[0][key] is None else statistics.median(one[key] for one in found) for key in found[0]}
+
+
 def open_traced(data: bytes) -> Interpreter:
     """An interpreter that keeps the values of all tensors, for looking at one image at a time."""
     with warnings.catch_warnings():
@@ -75,6 +246,18 @@ def open_traced(data: bytes) -> Interpreter:
         interpreter = Interpreter(model_content=data, experimental_preserve_all_tensors=True, num_threads=1)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def _end(tensor: dict[str, Any]) -> End:
+    scale, zero_point = tensor["quantization"]
+    quantized = np.issubdtype(tensor["dtype"], np.integer)
+    return End(
+        name=tensor["name"],
+        shape=tuple(int(side) for side in tensor["shape"]),
+        type=np.dtype(tensor["dtype"]).name,
+        scale=float(scale) if quantized else None,
+        zero_point=int(zero_point) if quantized else None,
+    )
 
 
 def encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
