@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench proof golden readme results edge adversarial clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results edge devices adversarial browser clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +30,10 @@ pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax fo
 		marks="not once"; \
 	done
 
-bench: $(VENV)/.installed-test ## Measure import and build time against Keras's, adversarial steps against loops by hand
+bench: $(VENV)/.installed-test ## Measure import and build time, adversarial steps, and what the LiteRT harness costs
 	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/import_and_build.py; done
 	@set -e; for backend in jax torch; do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/adversarial_steps.py; done
+	$(BIN)/python tests/benchmarks/harness.py
 
 proof: $(VENV)/.installed-test ## Compare every network on all backends, its .keras file and its .tflite file: an hour
 	cd tests && ../$(BIN)/python -m proof
@@ -56,7 +57,9 @@ R20 := runs/edge/resnet20
 edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for entry in $(EDGE); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
 		--data cifar10 --augment crops --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
-	$(BIN)/keras-resnets sweep $(foreach entry,$(EDGE),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
+	$(BIN)/keras-resnets sweep runs/edge/resnet8/model.keras runs/edge/resnet20/model.keras --out runs/edge/sweep \
+		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
+	$(BIN)/keras-resnets sweep $(foreach entry,$(wordlist 3,8,$(EDGE)),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
 		--out runs/edge/sweep
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 6 --learning-rate 0.05 --out $(R20)/prune50
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 6 --learning-rate 0.05 --out $(R20)/prune75
@@ -65,6 +68,23 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 	for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
+
+# Networks and epochs of `make devices`: as accurate as each other.
+DEVICES := resnet8:15 shufflenetv2_x0_5_cifar:8 mobilenetv2_x0_5_cifar:7
+
+devices: $(VENV)/.installed-test ## Train three networks on CIFAR-10, measure them on every runtime, publish in the README: hours
+	@set -e; for entry in $(DEVICES); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
+		--data cifar10 --augment crops --learning-rate 0.1 --weight-decay 5e-4 --out runs/devices/$${entry%:*}; done
+	$(BIN)/keras-resnets bench $(foreach entry,$(DEVICES),runs/devices/$(firstword $(subst :, ,$(entry)))/model.keras) \
+		--out runs/devices/bench
+	$(BIN)/python tests/benchmarks/converter.py runs/devices/resnet8/model.keras cifar10
+	cp runs/devices/bench/results.json recipes/results/devices.json
+	$(MAKE) readme
+
+browser: ## Install what `bench --runtime browser` needs: LiteRT.js by npm, and Chromium where apt-get may
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name && exit; done; \
+		{ apt-get update --quiet=2 && apt-get install --yes --quiet=2 chromium; }
+	npm install --silent --prefix "$${KERAS_RESNETS_LITERTJS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/keras-resnets/litertjs}" @litertjs/core@2.5.3
 
 adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and USPS, publish in the README: hours
 	$(BIN)/keras-resnets adda --data mnist usps --augment distortions --epochs 3 --seeds 5 --out runs/adda-mnist-usps

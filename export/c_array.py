@@ -51,8 +51,7 @@ def write_c_array(path: Path) -> tuple[Path, Path]:
     if not path.is_file():
         raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
     data = path.read_bytes()
-    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
-    name = f"_{name}" if name[0].isdigit() else name
+    name = array_name(path)
     lines = (data[start : start + PER_LINE] for start in range(0, len(data), PER_LINE))
     numbers = ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in line) for line in lines)
     source, header = path.with_suffix(".cc"), path.with_suffix(".h")
@@ -60,3 +59,9 @@ def write_c_array(path: Path) -> tuple[Path, Path]:
         header_part.write_text(HEADER.format(bytes=len(data), file=path.name, name=name))
         source_part.write_text(SOURCE.format(header=header.name, name=name, numbers=numbers, bytes=len(data)))
     return source, header
+
+
+def array_name(path: Path) -> str:
+    """The name of a file's array: net-8.tflite -> net_8."""
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    return f"_{name}" if name[0].isdigit() else name

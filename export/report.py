@@ -5,7 +5,6 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 import rich.box
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,9 +12,10 @@ from rich.table import Table
 
 from export.bench import Row
 from export.files import replacing
+from export.formats import NOT_MEASURED, count, millions, milliseconds, percent
+from export.page import render
 from export.quantize import MODES
 
-NOT_MEASURED = "n/a"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -37,14 +37,14 @@ def cells(row: Row) -> list[str]:
     """The figures of a row as text, one for each of `COLUMNS`."""
     return [
         row.model,
-        NOT_MEASURED if row.parameters is None else f"{row.parameters:,}",
-        NOT_MEASURED if row.macs is None else f"{row.macs / 1e6:.2f} M",
+        NOT_MEASURED if row.parameters is None else count(row.parameters),
+        NOT_MEASURED if row.macs is None else millions(row.macs),
         row.mode or NOT_MEASURED,
-        f"{row.bytes:,}",
-        f"{row.accuracy:.2%}",
-        NOT_MEASURED if row.agreement is None else f"{row.agreement:.2%}",
-        f"{row.p50_ms:.3f}",
-        f"{row.p90_ms:.3f}",
+        count(row.bytes),
+        percent(row.accuracy),
+        NOT_MEASURED if row.agreement is None else percent(row.agreement),
+        milliseconds(row.p50_ms),
+        milliseconds(row.p90_ms),
         NOT_MEASURED if row.speedup is None else f"{row.speedup:.2f}x",
     ]
 
@@ -114,11 +114,8 @@ def write_page(
         figures: Caption and figure, in the order of the page.
         environment: What it was measured on.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
-        "report.html.j2"
-    )
-    page = template.render(
+    page = render(
+        "report.html.j2",
         title=title,
         summary=summary,
         columns=COLUMNS,

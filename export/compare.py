@@ -1,0 +1,196 @@
+"""Two benchmark runs side by side: what got faster or slower, smaller or larger. `keras-resnets compare`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import rich.box
+from rich.table import Table
+
+from export.results import BrowserFigures, Entry, Failure, LiteRTFigures, Results, TflmFigures, Timing, VelaFigures
+
+INTERVAL = (2.5, 97.5)  # percent
+Verdict = Literal["worse", "better", "same"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of one file in both runs.
+
+    Attributes:
+        entry: Name of the file's results.
+        figure: Name of the figure.
+        before: Its value in the first run.
+        after: Its value in the second run.
+        ratio: Cost after over cost before, above 1 is worse; of accuracy and agreement, before over after.
+        low: Lower end of the ratio's interval: 95% of all ratios of a round of the second run to one of the first.
+            Equal to the ratio where the figure does not vary from run to run.
+        high: Upper end.
+        verdict: "worse" or "better" where the whole interval lies beyond the tolerance, else "same".
+    """
+
+    entry: str
+    figure: str
+    before: float
+    after: float
+    ratio: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have to say about each other.
+
+    Attributes:
+        changes: Figures that both runs have.
+        broken: Names and runtimes of what was measured before and fails now, with the reason.
+        only_before: Names of files that only the first run has.
+        only_after: Names of files that only the second run has.
+        environment: What the runs were made on where that differs: before and after.
+    """
+
+    changes: tuple[Change, ...]
+    broken: dict[str, str]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    environment: dict[str, tuple[str, str]]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a figure got worse beyond the tolerance, or something fails that was measured before."""
+        return bool(self.broken) or any(change.verdict == "worse" for change in self.changes)
+
+
+def compare(before: Results, after: Results, tolerance: float) -> Comparison:
+    """Compares the files that two runs have in common, by their names.
+
+    Args:
+        before: The run to compare with.
+        after: The run in question.
+        tolerance: Share by which a cost may grow, 0.05 for 5%.
+    """
+    old, new = ({entry.name: entry for entry in results.entries} for results in (before, after))
+    both = [name for name in old if name in new]
+    rejected = {one.name: one.reason for one in after.rejected}
+    return Comparison(
+        changes=tuple(change for name in both for change in _changes(old[name], new[name], tolerance)),
+        broken={key: reason for name in both for key, reason in _broken(old[name], new[name])},
+        only_before=tuple(
+            f"{name} ({rejected[name]})" if name in rejected else name for name in old if name not in new
+        ),
+        only_after=tuple(name for name in new if name not in old),
+        environment={
+            key: (before.environment.get(key, "none"), after.environment.get(key, "none"))
+            for key in sorted({*before.environment, *after.environment} - {"load"})
+            if before.environment.get(key) != after.environment.get(key)
+        },
+    )
+
+
+def _broken(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
+    for runtime in ("litert", "tflm", "vela", "browser", "android"):
+        old, new = getattr(before, runtime), getattr(after, runtime)
+        if isinstance(new, Failure) and old is not None and not isinstance(old, Failure):
+            yield f"{before.name} on {runtime}", new.reason
+
+
+def _changes(before: Entry, after: Entry, tolerance: float) -> Iterator[Change]:
+    old, new = _timings(before), _timings(after)
+    for figure in (one for one in old if one in new):
+        rounds = np.outer(new[figure].rounds_ms, 1 / np.array(old[figure].rounds_ms))
+        low, high = np.percentile(rounds, INTERVAL)
+        values = old[figure].p50_ms, new[figure].p50_ms
+        yield _change(before.name, figure, values, values[1] / values[0], (float(low), float(high)), tolerance)
+    costs, new_costs = _costs(before), _costs(after)
+    for figure in (one for one in costs if one in new_costs):
+        values = costs[figure], new_costs[figure]
+        ratio = _ratio(values[1], values[0])
+        yield _change(before.name, figure, values, ratio, (ratio, ratio), tolerance)
+    for figure in ("accuracy", "agreement"):
+        shares = getattr(before, figure), getattr(after, figure)
+        if None not in shares:
+            ratio = _ratio(*shares)
+            yield _change(before.name, figure, shares, ratio, (ratio, ratio), tolerance)
+
+
+def _change(
+    entry: str,
+    figure: str,
+    values: tuple[float, float],
+    ratio: float,
+    interval: tuple[float, float],
+    tolerance: float,
+) -> Change:
+    low, high = interval
+    verdict: Verdict = "worse" if low > 1 + tolerance else "better" if high < 1 / (1 + tolerance) else "same"
+    return Change(entry, figure, *values, ratio, low, high, verdict)
+
+
+def _ratio(over: float, under: float) -> float:
+    return 1.0 if over == under else float("inf") if not under else over / under
+
+
+def _timings(entry: Entry) -> dict[str, Timing]:
+    """What scatters from run to run: medians of one image, ms."""
+    found: dict[str, Timing] = {}
+    if isinstance(entry.litert, LiteRTFigures):
+        found |= {f"LiteRT p50, threads {one.threads}": one for one in entry.litert.timings}
+    if isinstance(entry.browser, BrowserFigures):
+        found["browser p50"] = entry.browser.timing
+    return found
+
+
+def _costs(entry: Entry) -> dict[str, float]:
+    """What is the same in every run of the same file."""
+    found: dict[str, float] = {"bytes": entry.bytes, "float operations": entry.float_operations}
+    if isinstance(entry.tflm, TflmFigures):
+        found["arena bytes"] = entry.tflm.arena_bytes
+    if isinstance(entry.vela, VelaFigures):
+        for npu in entry.vela.accelerators:
+            found[f"{npu.accelerator} ms"] = npu.ms
+            found[f"{npu.accelerator} operations on the processor"] = sum(npu.cpu_operations.values())
+    return found
+
+
+def comparison_table(comparison: Comparison, title: str) -> Table:
+    """What got better or worse beyond the tolerance, worst first."""
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("file", "figure"):
+        table.add_column(column, overflow="fold")
+    for column in ("before", "after", "ratio", "95%", "verdict"):
+        table.add_column(column, justify="right", no_wrap=True)
+    changed = [change for change in comparison.changes if change.verdict != "same"]
+    for change in sorted(changed, key=lambda one: -one.ratio):
+        table.add_row(
+            change.entry,
+            change.figure,
+            f"{change.before:,.4g}",
+            f"{change.after:,.4g}",
+            f"{change.ratio:.3f}",
+            "exact" if change.low == change.high else f"{change.low:.3f} to {change.high:.3f}",
+            change.verdict,
+        )
+    return table
+
+
+def remarks(comparison: Comparison) -> Iterator[str]:
+    """What stands beside the table: what fails now, what cannot be compared, and where the runs were not alike."""
+    for name, reason in comparison.broken.items():
+        yield f"fails now: {name}: {reason}"
+    for name in comparison.only_before:
+        yield f"only in the first run: {name}"
+    for name in comparison.only_after:
+        yield f"only in the second run: {name}"
+    for key, (old, new) in comparison.environment.items():
+        yield f"{key}: {old} before, {new} now"
+    counts: Mapping[str, int] = {
+        verdict: sum(change.verdict == verdict for change in comparison.changes)
+        for verdict in ("worse", "better", "same")
+    }
+    yield (
+        f"{len(comparison.changes)} figures compared: {counts['worse']} worse, {counts['better']} better, "
+        f"{counts['same']} within the tolerance"
+    )
