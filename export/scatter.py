@@ -29,7 +29,7 @@ INK = "#0a0b0c"  # stands for the colour of the page's text until the page has t
 LUMINANCE = (0.18, 0.27)  # seen on white and on near black alike; neighbours in hue take turns
 SPACE = 4  # between labels and points, in points
 LABEL_SIZE = 8
-LIFTS_UP, LIFTS_DOWN = (3, 14, 25, 36), (-12, -23, -34, -45)
+LIFTS_UP, LIFTS_DOWN = (3, 14, 25, 36), (-14, -25, -36, -47)
 # Of a label from its point: side, and lift in points, best first. To the left of a point on the front there is nothing
 # above it, or below it where less is better.
 OFFSETS = {
@@ -187,7 +187,7 @@ def _name(
     frame = np.array([axes.bbox.extents])
     for name, anchor in anchors.items():
         text = axes.annotate(name, anchor, fontsize=LABEL_SIZE, parse_math=False)
-        size = text.get_window_extent().size
+        size = np.array(text.get_window_extent().size)
         text.remove()
         center = axes.transData.transform(anchor)
         boxes = [_box(center, size, side, lift) for side, lift in offsets]
@@ -199,7 +199,7 @@ def _name(
 
 def _box(center: np.ndarray, size: np.ndarray, side: int, lift: int) -> np.ndarray:
     """Where a label lies: left of a point, above it in the middle, or right of it."""
-    corner = center + (side * SPACE + (side - 1) / 2 * size[0], lift)
+    corner = center + np.array([side * SPACE + (side - 1) / 2 * size[0], lift])
     return np.hstack([corner, corner + size])
 
 

@@ -23,7 +23,7 @@ from export.recipe import fingerprint, read_recipe
 from export.results import Entry, Rejected, Results
 from export.runtimes import Runtime, Subject
 from export.runtimes.android import Android
-from export.runtimes.browser import Browser
+from export.runtimes.browser import VERSION, Browser
 from export.runtimes.litert import LiteRT, OnLiteRT
 from export.runtimes.tflm import TFLiteMicro
 from export.runtimes.vela import Vela
@@ -149,8 +149,9 @@ def bench(
         found: list[dict[str, Any]] = [{runtime.name: one} for one in figures]
         entries = [replace(entry, **one) for entry, one in zip(entries, found, strict=True)]
         peak = runtime.peak if isinstance(runtime, OnLiteRT) else peak
+    browsed = any(isinstance(runtime, Browser) for runtime in runtimes)
     return Results(
-        environment=describe_environment(),
+        environment=describe_environment() | ({"litert.js": VERSION} if browsed else {}),
         data=data.name if data else None,
         seed=seed,
         peak=peak,
