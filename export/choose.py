@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from export.columns import ACCURACY, ARENA, BYTES, Column, npu_ms, p50, smallest_accelerator
-from export.formats import count, milliseconds
+from export.report.columns import ACCURACY, ARENA, BYTES, Column, npu_ms, p50, smallest_accelerator
+from export.report.formats import count, milliseconds
 from export.results import Entry, Failure, Results
 from keras_resnets.errors import UsageError
 

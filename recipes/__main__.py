@@ -366,7 +366,7 @@ class Sweep:
     """Passes over the training set for quantization-aware training."""
 
     def run(self) -> None:
-        from export.report import terminal_table
+        from export.report.rows import terminal_table
         from recipes.progress import console
         from recipes.sweep import sweep
 
@@ -443,7 +443,7 @@ class Bench:
     """Seed of random weights, calibration and noise."""
 
     def run(self) -> None:
-        from export.bench_report import bench_table, write_report
+        from export.report.bench import bench_table, write_report
         from export.results import write_results
         from recipes.bench import bench, choose_runtimes, suite
         from recipes.progress import console

@@ -15,7 +15,7 @@ from export.convert import MIN_AGREEMENT
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.quantize import FAST_MODES
-from export.report import draw_accuracy_latency, terminal_table, write_page
+from export.report.rows import draw_accuracy_latency, terminal_table, write_page
 from keras_resnets import UsageError, get_variant
 from recipes.config import TrainConfig
 from recipes.data import Dataset, load

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from export.bench import Row
 from export.quantize import MODES
-from export.report import draw_accuracy_latency, markdown_table
+from export.report.rows import draw_accuracy_latency, markdown_table
 from keras_resnets import Variant, families
 from keras_resnets.summary import read_figures
 from recipes.compress import Compressed

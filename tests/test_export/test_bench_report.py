@@ -18,16 +18,16 @@ from rich.console import Console
 from tiny import build_tiny, randomize
 
 from export import to_tflite
-from export.bench_report import bench_table, write_report
-from export.card import describe
-from export.columns import columns, latency, smallest_accelerator
-from export.findings import findings
-from export.formats import milliseconds, tick
 from export.pareto import pareto_front
+from export.report.bench import bench_table, write_report
+from export.report.card import describe
+from export.report.columns import columns, latency, smallest_accelerator
+from export.report.findings import findings
+from export.report.formats import milliseconds, tick
+from export.report.scatter import LUMINANCE, MARKERS, choose_style, color, marker_path
+from export.report.usage import MICRO_OPERATIONS, micro_method, snippets
 from export.results import AndroidFigures, End, Failure, Peak, Rejected, VelaFigures
 from export.runtimes.litert import LiteRT
-from export.scatter import LUMINANCE, MARKERS, choose_style, color, marker_path
-from export.usage import MICRO_OPERATIONS, micro_method, snippets
 
 pytestmark = pytest.mark.once
 

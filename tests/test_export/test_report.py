@@ -12,7 +12,7 @@ from tiny import build_tiny
 from export import export_modes
 from export.bench import RUNS_PER_ROUND, Measurement, Row, measure, tabulate
 from export.environment import describe_environment
-from export.report import COLUMNS, draw_accuracy_latency, markdown_table, terminal_table, write_page
+from export.report.rows import COLUMNS, draw_accuracy_latency, markdown_table, terminal_table, write_page
 from keras_resnets import UsageError
 from recipes.data import load
 

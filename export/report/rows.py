@@ -12,9 +12,9 @@ from rich.table import Table
 
 from export.bench import Row
 from export.files import replacing
-from export.formats import NOT_MEASURED, count, millions, milliseconds, percent
-from export.page import render
 from export.quantize import MODES
+from export.report.formats import NOT_MEASURED, count, millions, milliseconds, percent
+from export.report.page import render
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -115,7 +115,7 @@ def write_page(
         environment: What it was measured on.
     """
     page = render(
-        "report.html.j2",
+        "rows.html.j2",
         title=title,
         summary=summary,
         columns=COLUMNS,

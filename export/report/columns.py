@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from export.formats import (
+from export.report.formats import (
     NOT_MEASURED,
     count,
     counted,

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import numpy as np
 
 from export.c_array import array_name
-from export.formats import float32
-from export.page import render
+from export.report.formats import float32
+from export.report.page import render
 from export.results import End, Entry, Failure, TflmFigures
 
 ARENA_STEP = 16  # TFLite Micro aligns to it

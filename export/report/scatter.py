@@ -20,8 +20,8 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Affine2D
 
-from export.columns import Column
 from export.pareto import pareto_front
+from export.report.columns import Column
 from export.results import Entry, Timing
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")

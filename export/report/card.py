@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from export.columns import ACCURACY, BYTES, RUNTIMES, latency
 from export.convert import MIN_AGREEMENT
-from export.formats import (
+from export.quantize import MODES
+from export.report.columns import ACCURACY, BYTES, RUNTIMES, latency
+from export.report.formats import (
     NOT_MEASURED,
     count,
     counted,
@@ -27,7 +28,7 @@ from export.formats import (
     percent,
     points,
 )
-from export.quantize import MODES
+from export.report.usage import Snippet, snippets
 from export.results import (
     AndroidFigures,
     BrowserFigures,
@@ -41,7 +42,6 @@ from export.results import (
     Timing,
     VelaFigures,
 )
-from export.usage import Snippet, snippets
 
 ENGINES = {"quantizer": "ai-edge-quantizer", "converter": "TensorFlow's converter", "tfmot": "TensorFlow's converter"}
 Facts = list[tuple[str, str]]  # term and what is said of it

@@ -13,8 +13,9 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from export.card import describe
-from export.columns import (
+from export.files import replacing
+from export.report.card import describe
+from export.report.columns import (
     ACCURACY,
     ARENA,
     BYTES,
@@ -27,10 +28,10 @@ from export.columns import (
     short_columns,
     threads_of,
 )
-from export.files import replacing
-from export.findings import findings, say_untrained
-from export.formats import operation_rates
-from export.page import render
+from export.report.findings import findings, say_untrained
+from export.report.formats import operation_rates
+from export.report.page import render
+from export.report.scatter import Plot, Style, choose_style, draw, marker_path
 from export.results import (
     BrowserFigures,
     Entry,
@@ -39,7 +40,6 @@ from export.results import (
     Results,
     VelaFigures,
 )
-from export.scatter import Plot, Style, choose_style, draw, marker_path
 
 Note = tuple[str, str]  # a runtime and why it does not run a file
 TIMING = "p50_ms p50_low_ms p50_high_ms p90_ms p99_ms mean_ms std_ms runs"
