@@ -116,7 +116,7 @@ def bench(
         The results; what could not be measured is among them, with the reason.
 
     Raises:
-        UsageError: If there is nothing to measure, or data, modes or the reference cannot be used.
+        UsageError: If nothing can be measured, data, modes or the reference cannot be used, or `out` not be written.
     """
     if not words:
         raise UsageError("name at least one .tflite file, .keras file or network, or a --suite")
@@ -127,7 +127,7 @@ def bench(
     original = load_model(reference) if reference else None
     if original and not data:
         raise UsageError("--reference compares on test images: give --data, too")
-    gathering = _Gathering(data, modes, io, original, ensure_folder(out / FILES), seed)
+    gathering = _Gathering(data, modes, io, original, out / FILES, seed)
     subjects: list[Subject] = []
     entries: list[Entry] = []
     rejected = []
@@ -141,9 +141,12 @@ def bench(
             except UsageError as mistake:
                 rejected.append(Rejected(name=word, reason=str(mistake)))
             step(word)
+    if not entries:
+        raise UsageError("; ".join(one.reason for one in rejected))
+    ensure_folder(out)
     entries = _told_apart(entries)
     peak = None
-    for runtime in runtimes if entries else ():
+    for runtime in runtimes:
         with bar(f"measure: {runtime.name}", runtime.steps(len(subjects))) as step:
             figures = runtime.measure(subjects, step)
         found: list[dict[str, Any]] = [{runtime.name: one} for one in figures]
@@ -252,6 +255,7 @@ class _Gathering:
     def _export(self, model: keras.Model, stem: str) -> list[Path]:
         calibration = self._calibration(model)
         files = []
+        ensure_folder(self.folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of slow modes and few images: what comes out is measured
             for mode in self.modes:

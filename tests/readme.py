@@ -15,7 +15,9 @@ from types import ModuleType
 
 from export.bench import Row
 from export.quantize import MODES
+from export.report.columns import short_columns, smallest_accelerator
 from export.report.rows import draw_accuracy_latency, markdown_table
+from export.results import json_schema, read_results
 from keras_resnets import Variant, families
 from keras_resnets.summary import read_figures
 from recipes.compress import Compressed
@@ -28,6 +30,10 @@ COMPRESSED = sorted((ROOT / "recipes" / "results").glob("compress-*.json"))
 GAMES = sorted((ROOT / "recipes" / "results").glob("*gan-*.json"))
 ADAPTED = sorted((ROOT / "recipes" / "results").glob("adda-*.json"))
 STEPS = ROOT / "tests" / "benchmarks" / "adversarial.json"
+DEVICES = ROOT / "recipes" / "results" / "devices.json"
+CONVERTER = ROOT / "tests" / "benchmarks" / "converter.json"
+HARNESS = ROOT / "tests" / "benchmarks" / "harness.json"
+SCHEMA = ROOT / "export" / "results.schema.json"
 QUICKSTART = ROOT / "recipes" / "results" / "quickstart.json"
 PLOT = QUICKSTART.with_suffix(".png")
 SLOWER = 0.95  # a speed-up below this is more than the noise of a run
@@ -242,12 +248,43 @@ def steps() -> str:
     return "\n".join(lines) + f"\n\n{note}"
 
 
+def devices() -> str:
+    results = read_results(DEVICES)
+    shown = short_columns(results)
+    lines = [[" ".join(column.title.split()).replace("agree- ment", "agreement") for column in shown]]
+    lines.append([":--" if column.rank is None else "--:" for column in shown])
+    lines += [[column.text(entry) for column in shown] for entry in results.entries]
+    own, plain, ratio = (json.loads(CONVERTER.read_text())[key] for key in ("own", "plain", "ratio"))
+    harness = json.loads(HARNESS.read_text())
+    cost = max(harness[mode]["cost"] for mode in ("float32", "int8")) - 1
+    drift = max(abs(harness[mode]["repeated"]) for mode in ("float32", "int8"))
+    environment = results.environment
+    npu = smallest_accelerator(results.entries)
+    note = (
+        f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, few "
+        f"epochs: networks of like accuracy, far from their best. p50: median on LiteRT "
+        f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
+        f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
+        f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "
+        f"in plain Keras layers an int8 file of {plain['bytes']:,} bytes with {plain['accuracy']:.2%}; this package's "
+        f"has {own['bytes']:,} bytes and {own['accuracy']:.2%} and takes {ratio:.3f} times its time. The harness adds "
+        f"{cost:.2%} to a bare loop around `invoke()`; two runs back to back differed by {drift:.2%} (`make bench`, "
+        f"int8 and float32)."
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}"
+
+
+def schema() -> str:
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 PARTS = {
     README: {
         "models": models,
         "quickstart": quickstart,
         "proof": proof,
         "cost": cost,
+        "devices": devices,
         "adversarial": adversarial,
         "steps": steps,
     },
@@ -268,4 +305,5 @@ def render(path: Path, text: str) -> str:
 if __name__ == "__main__":
     for page in PARTS:
         page.write_text(render(page, page.read_text()))
+    SCHEMA.write_text(schema())
     draw_accuracy_latency(rows()).savefig(PLOT, dpi=110)

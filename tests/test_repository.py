@@ -17,6 +17,11 @@ def test_generated_parts_of_the_readmes_are_fresh():
         assert readme.render(page, text) == text
 
 
+def test_the_schema_of_results_is_fresh():
+    """If this fails, run `make readme`."""
+    assert readme.SCHEMA.read_text() == readme.schema()
+
+
 def test_every_network_is_proven():
     """What `make proof` measured, for every registered network. If one is missing, run it again."""
     networks = json.loads(readme.PROOF.read_text())["networks"]

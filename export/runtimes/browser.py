@@ -75,6 +75,8 @@ class Browser(Runtime):
     name = "browser"
 
     def check(self) -> None:
+        if os.name != "posix":  # process groups end the browser, whatever happens
+            raise UsageError("the browser runtime needs Linux or macOS")
         _find_browser()
         _find_package()
 

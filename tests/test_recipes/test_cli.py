@@ -83,7 +83,8 @@ def test_three_steps(cli, blobs_file, tmp_path):
     assert "noise entered" in out
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
-    code, out, err = cli("bench", file, "--data", blobs_file, "--reference", folder / "model.keras")
+    options = ("--reference", folder / "model.keras", "--runtime", "litert", "--out", tmp_path / "bench")
+    code, out, err = cli("bench", file, "--data", blobs_file, *options)
     assert (code, err) == (0, "")
     assert "int8" in out
     assert f"{file.stat().st_size:,}" in out
