@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench proof golden readme results edge devices adversarial browser clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results edge devices adversarial browser mediapipe clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,11 @@ browser: ## Install what `bench --runtime browser` needs: LiteRT.js by npm, and 
 		{ apt-get update --quiet=2 && apt-get install --yes --quiet=2 chromium; }
 	npm install --silent --prefix "$${KERAS_RESNETS_LITERTJS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/keras-resnets/litertjs}" @litertjs/core@2.5.3
 
+# In an environment of its own, because it wants another absl than tensorflow-model-optimization.
+mediapipe: ## Install MediaPipe, which a test lets read the metadata of a file
+	test -d .venv-mediapipe || $(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/pip --disable-pip-version-check install --quiet mediapipe==1.2.3
+
 adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and USPS, publish in the README: hours
 	$(BIN)/keras-resnets adda --data mnist usps --augment distortions --epochs 3 --seeds 5 --out runs/adda-mnist-usps
 	$(BIN)/keras-resnets adda --data usps mnist --augment distortions --epochs 3 --seeds 5 --out runs/adda-usps-mnist
@@ -97,7 +102,7 @@ adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and U
 	$(MAKE) readme
 
 clean: ## Remove the virtual environment, the caches and every run
-	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-mediapipe runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
