@@ -36,6 +36,7 @@ from recipes.progress import bar, console
 SUITES = {"cifar": ((32, 32, 3), 100_000_000), "imagenet": ((224, 224, 3), 600_000_000)}
 NOISE = 32  # images that stand for data where there are none
 SETTLED = 8  # of them, from which a network with random weights takes its statistics
+SPREAD = 3.0  # standard deviation of its logits, about that of a trained network
 FILES = "files"  # folder of what is exported on the way
 
 
@@ -279,18 +280,23 @@ def _noise(shape: Sequence[int], seed: int) -> np.ndarray:
 
 
 def _settle(model: keras.Model, images: np.ndarray) -> None:
-    """Gives BatchNorm the statistics of images.
+    """Gives a network with random weights statistics of images and logits that differ, as training does.
 
-    With those that Keras starts from, mean 0 and variance 1, the signal of random weights dies out on its way through a
-    deep network, and its logits are too small for the integer kernels of some runtimes.
+    With the statistics that Keras starts from, mean 0 and variance 1, the signal dies out on its way through a deep
+    network. Then all classes are about equally likely, and TFLite Micro's softmax breaks off over a thousand of those.
     """
-    norms = [layer for layer in iter_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = list(iter_layers(model))
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     model(images[:SETTLED], training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    logits = np.log(keras.ops.convert_to_numpy(model(images[:SETTLED])))  # but for a constant of each image
+    last = next(layer for layer in reversed(layers) if layer.weights)
+    for weight in last.weights:
+        weight.assign(weight * (SPREAD / logits.std(axis=-1).mean()))
 
 
 def _quantization(recipe: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from export.runtimes import Runtime
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, get_variant
 from recipes import bench as module
-from recipes.bench import SUITES, bench, choose_runtimes, suite
+from recipes.bench import SPREAD, SUITES, bench, choose_runtimes, suite
 from recipes.data import load
 
 pytestmark = pytest.mark.once
@@ -82,6 +82,7 @@ def test_the_signal_of_random_weights_reaches_the_logits(tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype("float32")
     outputs = np.stack(list(LiteRT(tmp_path / "out" / "files" / entry.file).predict(images)))
     assert np.ptp(outputs, axis=0).max() > 0.01
+    assert np.log(outputs).std(axis=1) == pytest.approx(SPREAD, rel=0.5)
 
 
 def test_a_file_is_told_with_its_reference(model_file, tmp_path, data, calibration):
