@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional, arg
 
-from recipes.config import AddaConfig, CompressConfig, DcganConfig, GanConfig, TrainConfig
+from recipes.config import AddaConfig, CompressConfig, DcganConfig, DegradationConfig, GanConfig, TrainConfig
 
 if TYPE_CHECKING:
     import keras
@@ -80,6 +80,29 @@ class Train(TrainConfig):
             f"{self.epochs} epochs, {run.seconds:.0f} s",
             soft_wrap=True,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation(DegradationConfig):
+    """Train plain and residual networks of the same depths and width; write curves.png and degradation.json."""
+
+    out: Path
+    """Folder for the results, with a folder for each network."""
+    resume: bool = False
+    """Go on with an experiment that was interrupted: networks that are trained already stay."""
+    overwrite: bool = False
+    """Start again where an experiment is in the folder already."""
+
+    def run(self) -> None:
+        from recipes.degradation import degradation, sentences, table
+        from recipes.progress import console
+
+        config = DegradationConfig(**{field.name: getattr(self, field.name) for field in fields(DegradationConfig)})
+        outcomes = degradation(config, self.out, resume=self.resume, overwrite=self.overwrite)
+        console.print(table(outcomes, f"{self.data}, {self.epochs} epochs, seed {self.seed}"))
+        for sentence in sentences(outcomes):
+            console.print(sentence, soft_wrap=True)
+        console.print(f"curves: {self.out / 'curves.png'}", soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -586,6 +609,7 @@ class Info:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "quickstart": Quickstart,
     "train": Train,
+    "degradation": Degradation,
     "gan": Gan,
     "dcgan": Dcgan,
     "adda": Adda,

@@ -57,6 +57,53 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DegradationConfig:
+    """Everything that decides the experiment of plain against residual networks."""
+
+    depths: tuple[int, ...] = (20, 56)
+    """Layers, of 20, 32, 44, 56 and 110: a plain and a residual network of each."""
+    data: str = "digits"
+    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
+    folder $KERAS_RESNETS_DATA comes before a download."""
+    epochs: int = 4
+    """Passes over the training set."""
+    batch_size: int | None = None
+    """Images per step; None: 32 for sets below 10,000 images, else 128."""
+    learning_rate: float = 0.05
+    """Peak of the schedule, as for `train`."""
+    weight_decay: float = 1e-4
+    """As for `train`."""
+    augment: Augmentation = "none"
+    """What is done to each training image at random, as for `train`."""
+    shortcut: tuple[Literal["A", "B", "C"], ...] = ("A",)
+    """Shortcuts of the residual networks: A (zero-padded identity), B (projection where shapes change), C (projection
+    in every block)."""
+    norm: tuple[Literal["batch", "layer", "instance", "group"], ...] = ("batch",)
+    """Normalisations, of plain and residual networks."""
+    drop_path: tuple[float, ...] = (0.0,)
+    """Shares of the residual branches that training leaves out of the deepest block, fewer in those before it."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and augmentation."""
+
+    def check(self) -> None:
+        """Refuses values that no experiment can have.
+
+        Raises:
+            UsageError: If a value is out of range.
+        """
+        lists = ("depths", "shortcut", "norm", "drop_path")
+        _check(self, *((field, getattr(self, field), "given, at least one") for field in lists))
+        _check(
+            self,
+            *(
+                (field, len(set(getattr(self, field))) == len(getattr(self, field)), "different values")
+                for field in lists
+            ),
+        )
+        _check(self, ("drop_path", all(0 <= rate < 1 for rate in self.drop_path), "shares from 0 to below 1"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompressConfig:
     """Everything that decides how a trained model is made smaller."""
 

@@ -1,7 +1,6 @@
 """The whole promise in one run: train, export every way, check, measure, report."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from recipes.config import TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import bar, console
-from recipes.train import Run, check, check_folder, describe, save, train
+from recipes.train import Run, check, check_folder, describe, finite, save, train
 
 SCHEMA = 1
 MARK = ".quickstart"  # says that what lies in a folder came from here and may be replaced, finished or not
@@ -133,16 +132,11 @@ def _write_results(results: _Results, out: Path) -> None:
             "image_shape": data.image_shape,
             "classes": data.classes,
         },
-        "models": [{"config": describe(part.run), "history": _finite(part.run.history)} for part in results.parts],
+        "models": [{"config": describe(part.run), "history": finite(part.run.history)} for part in results.parts],
         "files": [asdict(row) for row in results.rows],
     }
     with replacing(out / "results.json") as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """JSON has no infinity: an early epoch whose test loss overflows is null."""
-    return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
 
 
 def _write_report(results: _Results, out: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from recipes.data import Dataset
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
 
+History = dict[str, list[Any]]  # one value an epoch of each figure, None where it was not finite
 MOMENTUM = 0.9
 SMALL_SET = 10_000  # images below which a small batch is worth its slower steps
 
@@ -113,6 +115,11 @@ def check(config: TrainConfig, data: Dataset) -> None:
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("images are (height, width, channels); set Keras's image_data_format to channels_last")
     get_variant(config.model).resolve_input(data.image_shape)
+
+
+def finite(history: dict[str, list[float]]) -> History:
+    """JSON has no infinity: an early epoch whose test loss overflows is null."""
+    return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
 
 
 FILES = ("model.keras", "history.csv", "config.json", "curves.png")
