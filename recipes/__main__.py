@@ -61,20 +61,23 @@ class Train(TrainConfig):
 
     out: Path
     """Folder for the results."""
+    resume: bool = False
+    """Go on with a run that was interrupted; its other options must be those it was started with."""
     overwrite: bool = False
     """Replace a run that is in the folder already."""
 
     def run(self) -> None:
         from recipes.data import load
         from recipes.progress import console
-        from recipes.train import check, check_folder, save, train
+        from recipes.train import check, close_run, open_run, save, train
 
         config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
         data = load(config.data)
         check(config, data)
-        check_folder(self.out, overwrite=self.overwrite)
-        run = train(config, data)
+        checkpoint = open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
+        run = train(config, data, checkpoint=checkpoint, resume=self.resume)
         save(run, self.out)
+        close_run(checkpoint)
         console.print(
             f"{self.out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
             f"{self.epochs} epochs, {run.seconds:.0f} s",

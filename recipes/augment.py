@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,12 +22,13 @@ class Augmented(keras.utils.PyDataset, ABC):
         labels: Shape (n,).
         batch_size: Images a batch; the last one may be smaller.
         seed: Seed of the order and of the changes.
+        epoch: Epochs that are done already.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, epoch: int = 0) -> None:
         super().__init__()
         self._images, self._labels, self._batch_size = images, labels, batch_size
-        self._seed, self._epoch = seed, 0
+        self._seed, self._epoch = seed, epoch
         self._begin()
 
     def __len__(self) -> int:
@@ -58,18 +58,28 @@ class Augmented(keras.utils.PyDataset, ABC):
         """The images at some indices, as the epoch's changes in this part of it make them."""
 
 
+class Shuffled(Augmented):
+    """Each image as it is."""
+
+    def _draw(self, random: np.random.Generator, count: int) -> None:
+        pass
+
+    def _change(self, chosen: np.ndarray, batch: slice) -> np.ndarray:
+        return self._images[chosen]
+
+
 class CropsAndFlips(Augmented):
     """Each image cropped out of its zero-padded self and mirrored half the time, as is usual for photographs.
 
     References: He et al. 2015, arXiv:1512.03385, section 4.2.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, epoch: int = 0) -> None:
         border = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
         size = images.shape[1:3]
         # A view: (image, row of the crop, column of the crop, channel, height, width)
         self._crops = np.lib.stride_tricks.sliding_window_view(np.pad(images, border), size, axis=(1, 2))
-        super().__init__(images, labels, batch_size, seed)
+        super().__init__(images, labels, batch_size, seed, epoch)
 
     def _draw(self, random: np.random.Generator, count: int) -> None:
         self._rows, self._columns = random.integers(0, 2 * PADDING + 1, (2, count))
@@ -107,13 +117,8 @@ class Distortions(Augmented):
         return ops.convert_to_numpy(ops.image.affine_transform(images, self._transforms[batch]))
 
 
-AUGMENTATIONS: dict[Augmentation, type[Augmented]] = {"crops": CropsAndFlips, "distortions": Distortions}
-
-
-def training_set(
-    images: np.ndarray, labels: np.ndarray, batch_size: int, augment: Augmentation, seed: int
-) -> dict[str, Any]:
-    """Arguments of `fit`: arrays, which it is to shuffle, or batches of augmented images, which have their order."""
-    if augment == "none":
-        return {"x": images, "y": labels, "batch_size": batch_size}
-    return {"x": AUGMENTATIONS[augment](images, labels, batch_size, seed)}
+AUGMENTATIONS: dict[Augmentation, type[Augmented]] = {
+    "none": Shuffled,
+    "crops": CropsAndFlips,
+    "distortions": Distortions,
+}

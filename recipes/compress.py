@@ -28,7 +28,7 @@ from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
 from keras_resnets import UsageError
-from recipes.augment import training_set
+from recipes.augment import AUGMENTATIONS
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar
@@ -197,19 +197,19 @@ def fine_tune(
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
-    images = training_set(data.x_train, data.y_train, size, config.augment or "none", config.seed)
+    images = AUGMENTATIONS[config.augment or "none"](data.x_train, data.y_train, size, config.seed)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer)
-            return model.fit(**images, epochs=config.epochs, on_step=step)
+            return model.fit(images, epochs=config.epochs, on_step=step)
         model.compile(
             optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"], jit_compile=jit_compile()
         )
         keras.utils.set_random_seed(config.seed)
         history = model.fit(
-            **images,
+            images,
             epochs=config.epochs,
-            shuffle=config.augment == "none",
+            shuffle=False,  # the batches are
             verbose=0,
             callbacks=[FitProgress(step, config.epochs)],
         )

@@ -21,7 +21,7 @@ from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import console
-from recipes.train import History, check, finite, save, train
+from recipes.train import CHECKPOINT, History, check, close_run, finite, save, train
 
 SCHEMA = 1
 LAST = ("loss", "accuracy", "val_accuracy")  # what the networks are compared by, after the last epoch
@@ -123,7 +123,8 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
     Args:
         config: What decides the experiment.
         out: The folder.
-        resume: Whether to go on with an experiment: networks that are trained already stay.
+        resume: Whether to go on with an experiment: networks that are trained already stay, one that was interrupted
+            goes on behind its last epoch.
         overwrite: Whether to train again what is there.
 
     Returns:
@@ -144,7 +145,7 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
     for network, training in zip(wanted, trainings, strict=True):
         folder = out / network.label.replace(" ", "-").replace("=", "-")
         outcome = _read(network, folder) if resume else None
-        outcomes.append(outcome or _train(network, training, data, folder))
+        outcomes.append(outcome or _train(network, training, data, ensure_folder(folder), resume=resume))
     with replacing(out / "curves.png") as part:
         draw_curves({one.network.label: one.history for one in outcomes}).savefig(part, dpi=150)
     with replacing(out / "degradation.json") as part:
@@ -173,14 +174,16 @@ def _open(config: DegradationConfig, out: Path, *, resume: bool, overwrite: bool
         part.write_text(json.dumps(own, indent=2) + "\n")
 
 
-def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path) -> Outcome:
+def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path, *, resume: bool) -> Outcome:
     console.print(network.label, soft_wrap=True)
-    run = train(training, data, **network.options)
+    checkpoint = folder / CHECKPOINT
+    run = train(training, data, checkpoint=checkpoint, resume=resume, **network.options)
     costs = count_parameters(run.model), count_macs(run.model)
     outcome = Outcome(network, *costs, finite(run.history), run.seconds)
-    save(run, ensure_folder(folder))
+    save(run, folder)
     with replacing(folder / "outcome.json") as part:  # the last: it says that the rest is whole
         part.write_text(json.dumps(asdict(outcome), indent=2, allow_nan=False) + "\n")
+    close_run(checkpoint)
     return outcome
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras_resnets import UsageError
 from recipes.config import TrainConfig
 from recipes.data import load
 from recipes.plots import draw_curves
-from recipes.train import check, check_folder, save, train
+from recipes.train import CHECKPOINT, check, check_folder, close_run, open_run, save, train
 
 EPOCHS = 10
 
@@ -134,3 +135,77 @@ def test_curves_show_training_and_test_of_every_model():
     loss, accuracy = draw_curves({"a": history, "b": history}).axes
     assert [line.get_ydata().tolist() for line in loss.lines] == [[2.0, 1.0], [2.5, 1.5]] * 2
     assert [line.get_ydata().tolist() for line in accuracy.lines] == [[0.1, 0.6], [0.1, 0.5]] * 2
+
+
+SMALL = TrainConfig(model="resnet8", epochs=3, batch_size=32, augment="crops")
+
+
+class Interrupted(keras.callbacks.Callback):
+    """Ends a run in the middle of its second epoch, as a killed process would."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, augment="none")], ids=["crops", "none"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(config, data, tmp_path, monkeypatch):
+    options = {"drop_path": 0.3}  # random numbers in the graph, too
+    whole = train(config, data, checkpoint=tmp_path / "whole.npz", **options)
+    path = open_run(config, tmp_path / "run", resume=False, overwrite=False)
+    with monkeypatch.context() as patched:
+        patched.setattr("recipes.train.FitProgress", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, data, checkpoint=path, **options)
+    assert open_run(config, tmp_path / "run", resume=True, overwrite=False) == path
+    resumed = train(config, data, checkpoint=path, resume=True, **options)
+    for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert resumed.history == whole.history
+    close_run(path)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_an_interrupted_run_is_not_lost(tmp_path):
+    path = open_run(SMALL, tmp_path, resume=False, overwrite=False)
+    assert path == open_run(SMALL, tmp_path, resume=True, overwrite=False), "no epoch was done: it starts"
+    path.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="holds an interrupted run"):
+        open_run(SMALL, tmp_path, resume=False, overwrite=False)
+    with pytest.raises(UsageError, match=r"says learning_rate = 0\.05, not 0\.1"):
+        open_run(replace(SMALL, learning_rate=0.1), tmp_path, resume=True, overwrite=False)
+    with pytest.raises(UsageError, match="give one of them"):
+        open_run(SMALL, tmp_path, resume=True, overwrite=True)
+    assert path.read_bytes() == b"precious"
+    path.with_suffix(".json").write_text("no json")
+    with pytest.raises(UsageError, match="does not say what"):
+        open_run(SMALL, tmp_path, resume=True, overwrite=False)
+    open_run(SMALL, tmp_path, resume=False, overwrite=True)
+    assert not path.exists()
+
+
+def test_a_finished_run_stays_while_it_is_replaced(tmp_path):
+    (tmp_path / "model.keras").write_text("precious")
+    path = open_run(SMALL, tmp_path, resume=False, overwrite=True)
+    path.touch()
+    open_run(SMALL, tmp_path, resume=True, overwrite=False)
+    assert (tmp_path / "model.keras").read_text() == "precious"
+
+
+def test_a_damaged_checkpoint_is_one_line(data, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"half")
+    with pytest.raises(UsageError, match=r"cannot be read.*--overwrite"):
+        train(SMALL, data, checkpoint=tmp_path / CHECKPOINT, resume=True)
+
+
+def test_a_run_whose_loss_is_no_number_keeps_its_checkpoint(data, tmp_path):
+    config = replace(SMALL, model="plain20", learning_rate=1e20)
+    with pytest.raises(UsageError, match=r"epoch 1(, step|, which is not saved).*--learning-rate"):
+        train(config, data, checkpoint=tmp_path / CHECKPOINT)
