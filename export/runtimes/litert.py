@@ -121,9 +121,10 @@ class LiteRT:
 class OnLiteRT(Runtime):
     """Latency of files in turns at each number of threads, and what opening one costs.
 
-    A round gives every file at every number of threads some runs, after one that is not timed; so a machine that
-    drifts treats all alike. Before the first round each has warmed up. Beside them run two large matrix products, whose
-    pace is the processor's peak.
+    A round gives every file some runs, after one that is not timed; so a machine that drifts treats all alike. Before
+    the first round each has warmed up. One number of threads follows the other: the threads of an interpreter wait for
+    work for a while, and would slow down files that run beside them. Before all of them, two large matrix products on
+    one thread show the processor's peak.
 
     Args:
         threads: Numbers of threads.
@@ -143,25 +144,23 @@ class OnLiteRT(Runtime):
             raise UsageError(f"threads must be at least 1, got {' '.join(map(str, self._threads)) or 'none'}")
 
     def steps(self, count: int) -> int:
-        return count + ROUNDS
+        return count + ROUNDS * (1 + len(self._threads))
 
     def measure(self, subjects: Sequence[Subject], on_step: Callable[[], None]) -> list[LiteRTFigures | Failure]:
         costs = []
         for subject in subjects:
             costs.append(_probe(subject.path))
             on_step()
-        with tempfile.TemporaryDirectory() as folder:
-            products = [_runner(path, np.zeros(SHAPE), 1) for path in write_products(Path(folder))]
-            runners = [_runner(subject.path, subject.images[0], n) for subject in subjects for n in self._threads]
-            *seconds, floats, integers = time_in_turns([*runners, *products], on_step)
-        rates = [2 * PRODUCT_MACS / np.median(one) / 1e9 for one in (floats, integers)]
-        self.peak = Peak(float32_gops=float(rates[0]), int8_gops=float(rates[1]))
-        found: list[LiteRTFigures | Failure] = []
-        for index, (subject, cost) in enumerate(zip(subjects, costs, strict=True)):
-            own = seconds[index * len(self._threads) :]
-            timings = tuple(summarize(one, n) for one, n in zip(own, self._threads, strict=False))
-            found.append(LiteRTFigures(timings=timings, peak_share=self._share(subject, timings), **cost))
-        return found
+        self.peak = _measure_peak(on_step)
+        timings: list[list[Timing]] = [[] for _ in subjects]
+        for threads in self._threads:
+            runners = [_runner(subject.path, subject.images[0], threads) for subject in subjects]
+            for own, seconds in zip(timings, time_in_turns(runners, on_step), strict=True):
+                own.append(summarize(seconds, threads))
+        return [
+            LiteRTFigures(timings=tuple(own), peak_share=self._share(subject, own), **cost)
+            for subject, own, cost in zip(subjects, timings, costs, strict=True)
+        ]
 
     def _share(self, subject: Subject, timings: Sequence[Timing]) -> float | None:
         single = [one.p50_ms for one in timings if one.threads == 1]
@@ -219,6 +218,13 @@ def summarize(seconds: np.ndarray, threads: int) -> Timing:
         runs=milliseconds.size,
         rounds_ms=tuple(rounds.tolist()),
     )
+
+
+def _measure_peak(on_step: Callable[[], None]) -> Peak:
+    with tempfile.TemporaryDirectory() as folder:
+        runners = [_runner(path, np.zeros(SHAPE), 1) for path in write_products(Path(folder))]
+        floats, integers = (2 * PRODUCT_MACS / np.median(one) / 1e9 for one in time_in_turns(runners, on_step))
+    return Peak(float32_gops=float(floats), int8_gops=float(integers))
 
 
 def _runner(path: Path, image: np.ndarray, threads: int) -> LiteRT:
