@@ -261,8 +261,9 @@ def devices() -> str:
     environment = results.environment
     npu = smallest_accelerator(results.entries)
     note = (
-        f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, 3 to "
-        f"15 epochs: networks far from their best, and not equally far. p50: median on LiteRT "
+        f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, "
+        f"trained for 15 (ResNet-8) and 6 epochs, far from their best; untrained: random weights, costs alone; no: the "
+        f"runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
         f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "
