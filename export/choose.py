@@ -56,7 +56,7 @@ class Choice:
 
     Attributes:
         entry: The most accurate trained file within the limits; of equals the fastest.
-        lifted: What each limit costs, in the order of `Limits`.
+        lifted: What each limit costs, in the order of `Limits`, and where there are several, what all of them do.
         excluded: Names of files that could not be judged, each with the reason.
     """
 
@@ -100,6 +100,9 @@ def choose(results: Results, limits: Limits) -> Choice:
     for limit in wanted:
         other = _best(_within(results.entries, [one for one in wanted if one is not limit]))
         lifted.append(Lifted(str(limit), other, ACCURACY.known(other) - ACCURACY.known(best)))
+    if len(wanted) > 1:
+        other = _best(_within(results.entries, ()))
+        lifted.append(Lifted("all limits together", other, ACCURACY.known(other) - ACCURACY.known(best)))
     return Choice(best, tuple(lifted), excluded)
 
 

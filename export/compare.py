@@ -8,9 +8,21 @@ import numpy as np
 import rich.box
 from rich.table import Table
 
-from export.results import BrowserFigures, Entry, Failure, LiteRTFigures, Results, TflmFigures, Timing, VelaFigures
+from export.results import (
+    AndroidFigures,
+    BrowserFigures,
+    Entry,
+    Failure,
+    LiteRTFigures,
+    Results,
+    TflmFigures,
+    Timing,
+    VelaFigures,
+)
+from keras_resnets.errors import UsageError
 
 INTERVAL = (2.5, 97.5)  # percent
+DRAWS = 2000
 Verdict = Literal["worse", "better", "same"]
 
 
@@ -24,8 +36,8 @@ class Change:
         before: Its value in the first run.
         after: Its value in the second run.
         ratio: Cost after over cost before, above 1 is worse; of accuracy and agreement, before over after.
-        low: Lower end of the ratio's interval: 95% of all ratios of a round of the second run to one of the first.
-            Equal to the ratio where the figure does not vary from run to run.
+        low: Lower end of the ratio's 95% interval: a bootstrap over the rounds of both runs, whose own runs share what
+            the machine did meanwhile. Equal to the ratio where the figure does not vary from run to run.
         high: Upper end.
         verdict: "worse" or "better" where the whole interval lies beyond the tolerance, else "same".
     """
@@ -46,21 +58,19 @@ class Comparison:
 
     Attributes:
         changes: Figures that both runs have.
-        broken: Names and runtimes of what was measured before and fails now, with the reason.
-        only_before: Names of files that only the first run has.
+        broken: What was measured before and is not now, with the reason: files, runtimes, figures.
         only_after: Names of files that only the second run has.
         environment: What the runs were made on where that differs: before and after.
     """
 
     changes: tuple[Change, ...]
     broken: dict[str, str]
-    only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     environment: dict[str, tuple[str, str]]
 
     @property
     def is_regression(self) -> bool:
-        """Whether a figure got worse beyond the tolerance, or something fails that was measured before."""
+        """Whether a figure got worse beyond the tolerance, or something is lost that was measured before."""
         return bool(self.broken) or any(change.verdict == "worse" for change in self.changes)
 
 
@@ -71,21 +81,30 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
         before: The run to compare with.
         after: The run in question.
         tolerance: Share by which a cost may grow, 0.05 for 5%.
+
+    Raises:
+        UsageError: If the runs have no file in common.
     """
     old, new = ({entry.name: entry for entry in results.entries} for results in (before, after))
     both = [name for name in old if name in new]
+    if not both:
+        raise UsageError("the two runs have no file in common, by the names of their results")
     rejected = {one.name: one.reason for one in after.rejected}
+    broken = {name: rejected.get(entry.word, "not in the second run") for name, entry in old.items() if name not in new}
+    broken |= {key: reason for name in both for key, reason in _broken(old[name], new[name])}
+    about = [results.environment | {"data": results.data or "none"} for results in (before, after)]
     return Comparison(
-        changes=tuple(change for name in both for change in _changes(old[name], new[name], tolerance)),
-        broken={key: reason for name in both for key, reason in _broken(old[name], new[name])},
-        only_before=tuple(
-            f"{name} ({rejected[name]})" if name in rejected else name for name in old if name not in new
+        changes=tuple(
+            change
+            for name in both
+            for change in _changes(old[name], new[name], tolerance, same_data=before.data == after.data)
         ),
+        broken=broken,
         only_after=tuple(name for name in new if name not in old),
         environment={
-            key: (before.environment.get(key, "none"), after.environment.get(key, "none"))
-            for key in sorted({*before.environment, *after.environment} - {"load"})
-            if before.environment.get(key) != after.environment.get(key)
+            key: (about[0].get(key, "none"), about[1].get(key, "none"))
+            for key in sorted({*about[0], *about[1]} - {"load"})
+            if about[0].get(key) != about[1].get(key)
         },
     )
 
@@ -93,27 +112,38 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
 def _broken(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
     for runtime in ("litert", "tflm", "vela", "browser", "android"):
         old, new = getattr(before, runtime), getattr(after, runtime)
-        if isinstance(new, Failure) and old is not None and not isinstance(old, Failure):
-            yield f"{before.name} on {runtime}", new.reason
+        if old is not None and not isinstance(old, Failure) and (new is None or isinstance(new, Failure)):
+            yield f"{before.name} on {runtime}", new.reason if new else "not measured in the second run"
 
 
-def _changes(before: Entry, after: Entry, tolerance: float) -> Iterator[Change]:
+def _changes(before: Entry, after: Entry, tolerance: float, *, same_data: bool) -> Iterator[Change]:
     old, new = _timings(before), _timings(after)
     for figure in (one for one in old if one in new):
-        rounds = np.outer(new[figure].rounds_ms, 1 / np.array(old[figure].rounds_ms))
-        low, high = np.percentile(rounds, INTERVAL)
         values = old[figure].p50_ms, new[figure].p50_ms
-        yield _change(before.name, figure, values, values[1] / values[0], (float(low), float(high)), tolerance)
+        yield _change(
+            before.name, figure, values, values[1] / values[0], _interval(old[figure], new[figure]), tolerance
+        )
     costs, new_costs = _costs(before), _costs(after)
     for figure in (one for one in costs if one in new_costs):
         values = costs[figure], new_costs[figure]
         ratio = _ratio(values[1], values[0])
         yield _change(before.name, figure, values, ratio, (ratio, ratio), tolerance)
-    for figure in ("accuracy", "agreement"):
+    for figure in ("accuracy", "agreement") if same_data else ():
         shares = getattr(before, figure), getattr(after, figure)
         if None not in shares:
             ratio = _ratio(*shares)
             yield _change(before.name, figure, shares, ratio, (ratio, ratio), tolerance)
+
+
+def _interval(before: Timing, after: Timing) -> tuple[float, float]:
+    """Where the ratio of the medians lies with 95%, by drawing the rounds of both runs again and again.
+
+    References: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    random = np.random.default_rng(0)
+    medians = [np.median(random.choice(one.rounds_ms, (DRAWS, len(one.rounds_ms))), axis=1) for one in (before, after)]
+    low, high = np.percentile(medians[1] / medians[0], INTERVAL)
+    return float(low), float(high)
 
 
 def _change(
@@ -144,14 +174,18 @@ def _timings(entry: Entry) -> dict[str, Timing]:
 
 
 def _costs(entry: Entry) -> dict[str, float]:
-    """What is the same in every run of the same file."""
+    """What is the same in every run of the same file; a phone's mean counts as such."""
     found: dict[str, float] = {"bytes": entry.bytes, "float operations": entry.float_operations}
     if isinstance(entry.tflm, TflmFigures):
         found["arena bytes"] = entry.tflm.arena_bytes
     if isinstance(entry.vela, VelaFigures):
         for npu in entry.vela.accelerators:
             found[f"{npu.accelerator} ms"] = npu.ms
+            found[f"{npu.accelerator} SRAM bytes"] = npu.sram_bytes
+            found[f"{npu.accelerator} flash bytes"] = npu.flash_bytes
             found[f"{npu.accelerator} operations on the processor"] = sum(npu.cpu_operations.values())
+    if isinstance(entry.android, AndroidFigures):
+        found["Android mean"] = entry.android.mean_ms
     return found
 
 
@@ -177,11 +211,9 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
-    """What stands beside the table: what fails now, what cannot be compared, and where the runs were not alike."""
+    """What stands beside the table: what is lost, what cannot be compared, and where the runs were not alike."""
     for name, reason in comparison.broken.items():
-        yield f"fails now: {name}: {reason}"
-    for name in comparison.only_before:
-        yield f"only in the first run: {name}"
+        yield f"lost: {name}: {reason}"
     for name in comparison.only_after:
         yield f"only in the second run: {name}"
     for key, (old, new) in comparison.environment.items():

@@ -1,5 +1,6 @@
 """A trained model of any backend -> checked `.tflite` files with their recipes beside them."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -164,12 +165,14 @@ def export_modes(
         out = outs[mode.name]
         with replacing(out) as part, replacing(recipe_path(out)) as recipe_part:
             content = set_io(data, io) if mode.calibrated else data
-            part.write_bytes(content if metadata is None else add_metadata(content, metadata))
+            content = content if metadata is None else add_metadata(content, metadata)
+            part.write_bytes(content)
             verification = verify(part, images, expected, source, labels)
             _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
             used = calibration if mode.calibrated and not aware else None
             clipped = used and choose_clipping(clipping, mode, engine)
             how = {"mode": asdict(mode), "engine": engine, "aware": aware, "clipping": clipped, "plan": plan, "io": io}
+            how["sha256"] = hashlib.sha256(content).hexdigest()
             recipe = describe_export(network, how, used, verification)
             if aware == "tfmot":  # whose weights are in the file alone
                 recipe["fingerprint"] = None
@@ -262,17 +265,7 @@ def _check(
     for out in outs:
         if out.suffix != ".tflite":
             raise UsageError(f"cannot write {out}: give it the suffix .tflite, its recipe goes beside it as .json")
-    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or None in inputs[0].shape[1:]:
-        raise UsageError(
-            f"{model.name} must be a functional model with one image input of known size, (height, width, channels), "
-            f"and one output to become a .tflite file"
-        )
-    code = [layer.name for layer in iter_layers(model) if isinstance(layer, keras.layers.Lambda)]
-    if code:
-        raise UsageError(f"{model.name}: {', '.join(code)} holds Python code (Lambda); write it as a layer of a module")
-    if keras.config.image_data_format() != "channels_last":
-        raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
+    check_exportable(model)
     for mode in modes:
         if mode.calibrated and not aware and (calibration is None or not len(calibration)):
             raise UsageError(f"mode {mode.name} needs training images to calibrate on; give it the model's data")
@@ -285,6 +278,25 @@ def _check(
         warnings.warn(
             f"ranges from {len(calibration)} calibration images are a guess; give at least {FEW_IMAGES}", stacklevel=4
         )
+
+
+def check_exportable(model: keras.Model) -> None:
+    """Finds what no `.tflite` file can be made of.
+
+    Raises:
+        UsageError: If the model has not one image input of known size and one output, or holds code (a Lambda).
+    """
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or None in inputs[0].shape[1:]:
+        raise UsageError(
+            f"{model.name} must be a functional model with one image input of known size, (height, width, channels), "
+            f"and one output to become a .tflite file"
+        )
+    code = [layer.name for layer in iter_layers(model) if isinstance(layer, keras.layers.Lambda)]
+    if code:
+        raise UsageError(f"{model.name}: {', '.join(code)} holds Python code (Lambda); write it as a layer of a module")
+    if keras.config.image_data_format() != "channels_last":
+        raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
 
 
 def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:

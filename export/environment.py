@@ -24,11 +24,16 @@ def describe_environment() -> dict[str, str]:
     """Processor, cores, governor of the clock, load, system, versions of Python and of packages that matter."""
     return {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(cores()),
         "governor": GOVERNOR.read_text().strip() if GOVERNOR.is_file() else "unknown",
         "load": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.platform(terse=True),
     } | describe_versions()
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_versions() -> dict[str, str]:

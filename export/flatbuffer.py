@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import flatbuffers
 import numpy as np
@@ -12,6 +12,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from export.quantize import Io
 
+Arithmetic = Literal["float32", "int8"]
 SIGNATURE = "serving_default"
 _TYPES = {"float32": schema.TensorType.FLOAT32, "uint8": schema.TensorType.UINT8, "int8": schema.TensorType.INT8}
 _VERSIONS = {  # of the operators, by the types they read and write
@@ -132,6 +133,16 @@ def operations(data: bytes) -> list[Operation]:
         )
         for one in graph.operators
     ]
+
+
+def arithmetic(data: bytes) -> Arithmetic | None:
+    """What a file's convolutions and dense layers compute in, by the weights that they read; None where they differ.
+
+    Weights that are unpacked first are float32 to the layer; int8 weights beside float32 images (dynamic range) are
+    multiplied as integers.
+    """
+    floats = {step.inputs[1].is_float for step in operations(data) if step.kind in _WEIGHTED}
+    return None if len(floats) != 1 else "float32" if floats.pop() else "int8"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ it. MediaPipe's ImageClassifier and Android Studio read both.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from keras_resnets.errors import UsageError
 BUFFER = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 LABELS = "labels.txt"
+LONGEST = 2**20  # bytes of labels that are read
 PARSER = "1.0.0"  # the oldest parser that understands what is written here
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the archive's entry: the same labels give the same bytes
 
@@ -106,10 +108,11 @@ def add_metadata(data: bytes, metadata: Metadata) -> bytes:
 def read_labels(data: bytes) -> tuple[str, ...] | None:
     """The names of the classes that a file holds; None where it holds none."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return tuple(archive.read(LABELS).decode("utf-8").splitlines())
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):  # no archive behind it, or another one
-        return None
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(LABELS) as file:
+            text = file.read(LONGEST + 1)  # an archive may unpack to more than there is memory
+            return tuple(text.decode("utf-8").splitlines()) if len(text) <= LONGEST else None
+    except (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, NotImplementedError, EOFError):
+        return None  # no archive behind the file, or another one
 
 
 def _text(value: Any) -> str:

@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
+from pydantic import TypeAdapter
 
 from export.calibrate import Calibration
 from export.environment import describe_versions
 from export.verify import Verification
 from keras_resnets import count_macs, count_parameters
 
-SCHEMA = 2
+SCHEMA: Literal[2] = 2
 
 
 def recipe_path(path: Path) -> Path:
@@ -70,10 +71,40 @@ def write_recipe(part: Path, recipe: dict[str, Any]) -> None:
     part.write_text(json.dumps(recipe, indent=2, allow_nan=False) + "\n")
 
 
+@dataclass(frozen=True)
+class _Mode:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    source: str
+    images: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What readers of a recipe rely on."""
+
+    schema: Literal[2]
+    model: str
+    mode: _Mode
+    calibration: _Source | None
+    parameters: int
+    macs: int | None
+    sha256: str | None = None
+
+
+_KNOWN = TypeAdapter(_Known)
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe beside a `.tflite` file, or an empty one if there is none that this version wrote."""
+    """The recipe beside a `.tflite` file; an empty one if there is none, or one of another version or another file."""
     try:
-        recipe = json.loads(recipe_path(path).read_text())
+        text = recipe_path(path).read_text()
+        recipe: dict[str, Any] = json.loads(text)
+        known = _KNOWN.validate_json(text, strict=True)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError):
         return {}
-    return recipe if isinstance(recipe, dict) and recipe.get("schema") == SCHEMA else {}
+    return recipe if (known.sha256 or digest) == digest else {}

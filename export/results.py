@@ -6,16 +6,22 @@ do not. Times are milliseconds of one image, sizes are bytes.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from export.files import replacing
 from keras_resnets.errors import UsageError
 
 SCHEMA: Literal[1] = 1
 
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
+
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why something was not measured.
@@ -27,6 +33,7 @@ class Failure:
     reason: str
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """How long one image takes, over many runs after a warm-up.
@@ -45,17 +52,18 @@ class Timing:
     """
 
     threads: int
-    p50_ms: float
-    p50_low_ms: float
-    p50_high_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
+    p50_ms: Positive
+    p50_low_ms: Positive
+    p50_high_ms: Positive
+    p90_ms: Positive
+    p99_ms: Positive
+    mean_ms: Positive
     std_ms: float
     runs: int
-    rounds_ms: tuple[float, ...]
+    rounds_ms: Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class LiteRTFigures:
     """A file on LiteRT with XNNPACK, the processor kernels of phones and computers.
@@ -77,6 +85,7 @@ class LiteRTFigures:
     peak_share: float | None
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class TflmFigures:
     """A file on TFLite Micro, the interpreter of microcontrollers.
@@ -90,14 +99,15 @@ class TflmFigures:
         largest_error: Of an output as a real number.
     """
 
-    arena_bytes: int
+    arena_bytes: Count
     arena: dict[str, int]
-    flash_bytes: int
+    flash_bytes: Count
     images: int
     largest_difference: int | None
     largest_error: float
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class NpuFigures:
     """A file on one Arm Ethos-U, as Vela's model of the hardware estimates it.
@@ -116,15 +126,16 @@ class NpuFigures:
 
     accelerator: str
     clock_mhz: float
-    cycles: int
+    cycles: Count
     ms: float
-    sram_bytes: int
+    sram_bytes: Count
     dram_bytes: int = 0
-    flash_bytes: int
-    npu_operations: int
+    flash_bytes: Count
+    npu_operations: Count
     cpu_operations: dict[str, int]
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class VelaFigures:
     """A file on the Arm Ethos-U family.
@@ -136,6 +147,7 @@ class VelaFigures:
     accelerators: tuple[NpuFigures, ...]
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class BrowserFigures:
     """A file on LiteRT.js in a real browser.
@@ -154,10 +166,11 @@ class BrowserFigures:
     timing: Timing
     load_ms: float
     images: int
-    agreement: float
+    agreement: Share
     largest_error: float
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class AndroidFigures:
     """A file on a phone, by the platform's own `benchmark_model`.
@@ -177,7 +190,7 @@ class AndroidFigures:
 
     device: str
     threads: int
-    mean_ms: float
+    mean_ms: Positive
     std_ms: float
     min_ms: float
     max_ms: float
@@ -187,6 +200,7 @@ class AndroidFigures:
     runs: int
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class End:
     """The input or the output of a file.
@@ -206,12 +220,14 @@ class End:
     zero_point: int | None
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One file on every runtime that was asked for; None is what was not asked for or is not known.
 
     Attributes:
         name: By which the results are told apart, such as "resnet8 int8".
+        word: What the user wrote: the path of a file or of a model, or a registered name.
         model: Name of the network.
         mode: How it is quantized, and the engine of quantization-aware training where there was any.
         file: Name of the file.
@@ -237,23 +253,24 @@ class Entry:
     """
 
     name: str
+    word: str
     model: str
     mode: str | None
     file: str
     sha256: str
-    bytes: int
+    bytes: Count
     trained: bool
     parameters: int | None
     macs: int | None
     input: End
     output: End
     operations: dict[str, int]
-    float_operations: int
+    float_operations: Count
     labels: tuple[str, ...] | None
     quantization: dict[str, Any] | None
     images: int | None
-    accuracy: float | None
-    agreement: float | None
+    accuracy: Share | None
+    agreement: Share | None
     litert: LiteRTFigures | Failure | None = None
     tflm: TflmFigures | Failure | None = None
     vela: VelaFigures | Failure | None = None
@@ -261,6 +278,7 @@ class Entry:
     android: AndroidFigures | Failure | None = None
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
     """Something that was named and could not be measured at all.
@@ -274,6 +292,7 @@ class Rejected:
     reason: str
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Peak:
     """What one thread of the processor reaches on a large matrix product in LiteRT, in this run.
@@ -287,6 +306,7 @@ class Peak:
     int8_gops: float
 
 
+@with_config(_CONFIG)
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """One run of `keras-resnets bench`.
@@ -331,7 +351,7 @@ def read_results(path: Path) -> Results:
         UsageError: If there is no such file, or it has another form; the message names the place.
     """
     try:
-        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
+        results = _ADAPTER.validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}; `keras-resnets bench` writes results.json"
@@ -342,3 +362,8 @@ def read_results(path: Path) -> Results:
         raise UsageError(
             f"{path} is no results.json of this version ({place}: {first['msg']}); run `keras-resnets bench` again"
         ) from None
+    names = [entry.name for entry in results.entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path} holds {twice!r} twice; run `keras-resnets bench` again")
+    return results

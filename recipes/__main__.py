@@ -469,12 +469,12 @@ class Bench:
     """Seed of random weights, calibration and noise."""
 
     def run(self) -> None:
+        from export.environment import cores
         from export.report.bench import bench_table, write_report
-        from export.results import write_results
         from recipes.bench import bench, choose_runtimes, suite
         from recipes.progress import console
 
-        threads = (1, 2, os.cpu_count() or 1) if self.threads is None else self.threads
+        threads = (1, 2, cores()) if self.threads is None else self.threads
         results = bench(
             [*self.models, *(suite(self.suite) if self.suite else ())],
             runtimes=choose_runtimes(self.runtime, threads),
@@ -485,7 +485,6 @@ class Bench:
             out=self.out,
             seed=self.seed,
         )
-        write_results(results, self.out / "results.json")
         write_report(results, self.out)
         console.print(bench_table(results))
         console.print(f"report: {self.out / 'report.html'}", soft_wrap=True)
@@ -541,18 +540,18 @@ class Choose:
         from recipes.progress import console
 
         limits = Limits(
-            p50_ms=parse_time(self.max_latency) if self.max_latency else None,
-            bytes=parse_bytes(self.max_bytes) if self.max_bytes else None,
-            arena_bytes=parse_bytes(self.max_arena) if self.max_arena else None,
-            npu_ms=parse_time(self.max_npu) if self.max_npu else None,
+            p50_ms=parse_time(self.max_latency) if self.max_latency is not None else None,
+            bytes=parse_bytes(self.max_bytes) if self.max_bytes is not None else None,
+            arena_bytes=parse_bytes(self.max_arena) if self.max_arena is not None else None,
+            npu_ms=parse_time(self.max_npu) if self.max_npu is not None else None,
         )
         choice = choose(read_results(self.results), limits)
         console.print(f"{choice.entry.name}: {choice.entry.accuracy:.2%}, {choice.entry.file}", soft_wrap=True)
         for lifted in choice.lifted:
             console.print(
                 f"{lifted.limit} costs nothing"
-                if lifted.entry is choice.entry
-                else f"{lifted.limit} costs {100 * lifted.gain:.2f} points: without it {lifted.entry.name}",
+                if not lifted.gain
+                else f"{lifted.limit} costs {100 * lifted.gain:.2f} points: without, {lifted.entry.name}",
                 soft_wrap=True,
             )
         for name, reason in choice.excluded.items():

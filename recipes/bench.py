@@ -1,6 +1,7 @@
 """Networks and files, quantized how, on which runtime: one table of measurements. `keras-resnets bench`."""
 
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +14,14 @@ import numpy as np
 
 from export import Calibration, load_model, pick_calibration, to_tflite
 from export.bench import mode_of
-from export.convert import name_classes
+from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
-from export.files import ensure_folder
-from export.flatbuffer import describe
+from export.files import ensure_folder, replacing
+from export.flatbuffer import arithmetic, describe
 from export.metadata import read_labels
 from export.quantize import Io, get_mode
-from export.recipe import fingerprint, read_recipe
-from export.results import Entry, Rejected, Results
+from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
+from export.results import Entry, Rejected, Results, write_results
 from export.runtimes import Runtime, Subject
 from export.runtimes.android import Android
 from export.runtimes.browser import VERSION, Browser
@@ -28,6 +29,7 @@ from export.runtimes.litert import LiteRT, OnLiteRT
 from export.runtimes.tflm import TFLiteMicro
 from export.runtimes.vela import Vela
 from keras_resnets import UsageError, create_model, get_variant, iter_layers, list_models, model_info
+from recipes.config import SEEDS
 from recipes.data import Dataset, load
 from recipes.progress import bar, console
 
@@ -45,11 +47,13 @@ class Candidate:
     """A file to measure and what is known of where it comes from.
 
     Attributes:
+        word: What the user wrote.
         path: The file.
         trained: Whether its accuracy means anything.
         named: Classes that its Keras model names on the test images, shape (n,), where that is known.
     """
 
+    word: str
     path: Path
     trained: bool
     named: np.ndarray | None = None
@@ -66,6 +70,8 @@ def choose_runtimes(names: Sequence[str] | None, threads: Sequence[int]) -> list
     }
     every["litert"].check()
     if names is not None:
+        if not names:
+            raise UsageError("name at least one runtime behind --runtime, or leave it out for all that are there")
         chosen = [every[name] for name in dict.fromkeys(names)]
         for runtime in chosen:
             runtime.check()
@@ -99,7 +105,7 @@ def bench(
     out: Path,
     seed: int,
 ) -> Results:
-    """Measures files, models and networks on runtimes.
+    """Measures files, models and networks on runtimes; writes `results.json` anew behind each of them.
 
     Args:
         words: Paths of `.tflite` files, of `.keras` files, which are exported in every mode first, and registered
@@ -121,19 +127,26 @@ def bench(
     """
     if not words:
         raise UsageError("name at least one .tflite file, .keras file or network, or a --suite")
+    if not modes:
+        raise UsageError("name at least one mode to export")
     for mode in modes:
-        get_mode(mode)
-    source = source or _source_of(words)
-    data = load(source) if source else None
+        if get_mode(mode).needs_plan:
+            raise UsageError(f"mode {mode} needs a plan: export the file with `keras-resnets export`, and measure that")
+    if seed not in SEEDS:
+        raise UsageError(f"seed must be from 0 to 2**32 - 1, got {seed}")
+    environment = describe_environment()  # before the load is our own
+    data = load(source) if source else _data_of(words)
     original = load_model(reference) if reference else None
     if original and not data:
         raise UsageError("--reference compares on test images: give --data, too")
-    gathering = _Gathering(data, modes, io, original, out / FILES, seed)
+    words = list(dict.fromkeys(words))
+    existing = [Path(word).resolve() for word in words if _suffix(word) == ".tflite"]
+    gathering = _Gathering(data, modes, io, _Reference.of(original, data), out / FILES, seed, set(existing))
     subjects: list[Subject] = []
     entries: list[Entry] = []
     rejected = []
     with bar("export", len(words)) as step:
-        for word in dict.fromkeys(words):
+        for word in words:
             try:
                 for candidate in gathering.candidates(word):
                     entry, subject = gathering.describe(candidate)
@@ -143,51 +156,82 @@ def bench(
                 rejected.append(Rejected(name=word, reason=str(mistake)))
             step(word)
     if not entries:
-        raise UsageError("; ".join(one.reason for one in rejected))
-    ensure_folder(out)
-    entries = _told_apart(entries)
-    peak = None
-    for runtime in runtimes:
-        with bar(f"measure: {runtime.name}", runtime.steps(len(subjects))) as step:
-            figures = runtime.measure(subjects, step)
-        found: list[dict[str, Any]] = [{runtime.name: one} for one in figures]
-        entries = [replace(entry, **one) for entry, one in zip(entries, found, strict=True)]
-        peak = runtime.peak if isinstance(runtime, OnLiteRT) else peak
-    browsed = any(isinstance(runtime, Browser) for runtime in runtimes)
-    return Results(
-        environment=describe_environment() | ({"litert.js": VERSION} if browsed else {}),
+        raise UsageError("; ".join(dict.fromkeys(one.reason for one in rejected)))
+    if any(isinstance(runtime, Browser) for runtime in runtimes):
+        environment["litert.js"] = VERSION
+    results = Results(
+        environment=environment,
         data=data.name if data else None,
         seed=seed,
-        peak=peak,
-        entries=tuple(entries),
+        peak=None,
+        entries=tuple(_told_apart(entries)),
         rejected=tuple(rejected),
     )
+    ensure_folder(out)
+    for runtime in runtimes:
+        with bar(f"measure: {runtime.name}", runtime.steps(len(subjects))) as step:
+            figures: list[dict[str, Any]] = [{runtime.name: one} for one in runtime.measure(subjects, step)]
+        measured = tuple(replace(entry, **one) for entry, one in zip(results.entries, figures, strict=True))
+        peak = runtime.peak if isinstance(runtime, OnLiteRT) else results.peak
+        results = replace(results, entries=measured, peak=peak)
+        write_results(results, out / "results.json")  # what was measured is not lost with what comes
+    return results
 
 
-def _source_of(words: Sequence[str]) -> str | None:
-    """The data that the `.keras` files were trained on, by the config.json beside each."""
-    found = set()
+def _suffix(word: str) -> str:
+    return Path(word).suffix.lower()
+
+
+def _data_of(words: Sequence[str]) -> Dataset | None:
+    """The data that the `.keras` files were trained on, by the config.json beside each; None where it cannot be had."""
+    found = {}
     for word in words:
-        if word.endswith(".keras"):
+        note = Path(word).with_name("config.json")
+        if _suffix(word) == ".keras" and note.is_file():
             try:
-                found.add(json.loads(Path(word).with_name("config.json").read_text())["data"])
+                name = json.loads(note.read_text())["data"]
             except (OSError, ValueError, KeyError, TypeError):  # not of `keras-resnets train`
                 continue
+            if isinstance(name, str):
+                found[name] = note
     if len(found) > 1:
         raise UsageError(f"the models are trained on {', '.join(sorted(found))}; measure those of one at a time")
-    return found.pop() if found else None
+    for name, note in found.items():
+        try:
+            return load(name)
+        except UsageError as mistake:
+            console.print(f"without test images: {note} says {name}: {mistake}", soft_wrap=True)
+    return None
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The model that `.tflite` files were exported from: its fingerprint, and the classes that it names."""
+
+    fingerprint: str
+    named: np.ndarray
+
+    @classmethod
+    def of(cls, model: keras.Model | None, data: Dataset | None) -> "_Reference | None":
+        if model is None or data is None:
+            return None
+        try:
+            return cls(fingerprint(model), name_classes(model, data.x_test))
+        except UsageError as mistake:
+            raise UsageError(f"--reference: {mistake}") from mistake
 
 
 @dataclass(frozen=True)
 class _Gathering:
-    """What turns words into files to measure."""
+    """What turns words into files to measure; `taken` are paths that nothing more is exported to."""
 
     data: Dataset | None
     modes: Sequence[str]
     io: Io
-    reference: keras.Model | None
+    reference: _Reference | None
     folder: Path
     seed: int
+    taken: set[Path]
 
     def candidates(self, word: str) -> Iterator[Candidate]:
         """The files that a word of the command line stands for.
@@ -195,20 +239,28 @@ class _Gathering:
         Raises:
             UsageError: If there is no such file or network, or it cannot be exported.
         """
-        if word.endswith(".tflite"):
-            yield Candidate(Path(word), trained=True, named=self._named_by_reference(Path(word)))
-        elif word.endswith(".keras"):
+        if _suffix(word) == ".tflite":
+            path = Path(word)
+            recipe = read_recipe(path) if path.is_file() else {}
+            own = self.reference and self.reference.fingerprint
+            matches = self.reference and recipe.get("fingerprint", own) == own
+            named = self.reference.named if self.reference and matches else None
+            yield Candidate(word, path, trained=recipe.get("trained", True), named=named)
+        elif _suffix(word) == ".keras":
             path = Path(word)
             model = load_model(path)
+            check_exportable(model)
             stem = path.resolve().parent.name if path.stem == "model" else path.stem
             named = name_classes(model, self.data.x_test) if self.data else None
-            yield from (Candidate(file, trained=True, named=named) for file in self._export(model, stem))
+            yield from (Candidate(word, file, trained=True, named=named) for file in self._export(model, stem))
         else:
             keras.utils.set_random_seed(self.seed)
             variant = get_variant(word)
             model = create_model(word, include_preprocessing=True)
             _settle(model, _noise(model.input_shape[1:], self.seed))
-            yield from (Candidate(file, trained=False) for file in self._export(model, variant.name))
+            for file in self._export(model, variant.name):
+                _mark_untrained(file)
+                yield Candidate(word, file, trained=False)
 
     def describe(self, candidate: Candidate) -> tuple[Entry, Subject]:
         """Opens a file in LiteRT and classifies the test images.
@@ -220,11 +272,16 @@ class _Gathering:
         content = candidate.path.read_bytes()
         contents, recipe = describe(content), read_recipe(candidate.path)
         data = self.data if candidate.trained else None
-        images = self._noise(runner) if data is None else data.x_test
+        images = _noise(runner.input_shape, self.seed) if data is None else data.x_test
         if data:
             runner.check_fit(data.x_test, data.y_test)
-        named = runner.classify(images) if data else None
+            named = runner.classify(images)
+        else:
+            named = None
+            runner.load(images[0])
+            runner.invoke()  # a file that fails at work is found here
         entry = Entry(
+            word=candidate.word,
             name=f"{recipe.get('model', candidate.path.stem)} {mode_of(recipe) or ''}".strip(),
             model=recipe.get("model", candidate.path.stem),
             mode=mode_of(recipe),
@@ -244,39 +301,41 @@ class _Gathering:
             accuracy=None if data is None else float(np.mean(named == data.y_test)),
             agreement=None if candidate.named is None else float(np.mean(named == candidate.named)),
         )
-        return entry, Subject(candidate.path, images, entry.macs, entry.float_operations > 0)
+        return entry, Subject(candidate.path, images, entry.macs, arithmetic(content))
 
-    def _named_by_reference(self, path: Path) -> np.ndarray | None:
-        if self.reference is None or self.data is None:
-            return None
-        own = fingerprint(self.reference)
-        matches = read_recipe(path).get("fingerprint", own) == own
-        return name_classes(self.reference, self.data.x_test) if matches else None
-
-    def _export(self, model: keras.Model, stem: str) -> list[Path]:
+    def _export(self, model: keras.Model, stem: str) -> Iterator[Path]:
         calibration = self._calibration(model)
-        files = []
         ensure_folder(self.folder)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of slow modes and few images: what comes out is measured
-            for mode in self.modes:
-                file = self.folder / f"{stem}_{mode}.tflite"
-                io = self.io if mode == "int8" else "float32"
+        for mode in self.modes:
+            file = self._free(stem, mode)
+            io = self.io if mode == "int8" else "float32"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of slow modes and few images: what comes out is measured
                 to_tflite(model, file, mode=mode, io=io, calibration=calibration, min_agreement=0.0)
-                files.append(file)
-        return files
+            yield file
+
+    def _free(self, stem: str, mode: str) -> Path:
+        """A path that no other file of this run has."""
+        names = (f"{stem}{'' if number == 1 else f'_{number}'}_{mode}.tflite" for number in itertools.count(1))
+        path = next(path for name in names if (path := self.folder / name).resolve() not in self.taken)
+        self.taken.add(path.resolve())
+        return path
 
     def _calibration(self, model: keras.Model) -> Calibration:
         if self.data and model.input_shape[1:] == self.data.image_shape:
             return pick_calibration(self.data.x_train, self.data.y_train, self.data.name, seed=self.seed)
         return Calibration(_noise(model.input_shape[1:], self.seed), "noise")
 
-    def _noise(self, runner: LiteRT) -> np.ndarray:
-        return _noise(runner.input_shape, self.seed)
-
 
 def _noise(shape: Sequence[int], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (NOISE, *shape)).astype(np.float32)
+
+
+def _mark_untrained(file: Path) -> None:
+    """Notes in the recipe beside a file that its weights are random, for whoever measures the file later."""
+    recipe = read_recipe(file) | {"trained": False}
+    with replacing(recipe_path(file)) as part:
+        write_recipe(part, recipe)
 
 
 def _settle(model: keras.Model, images: np.ndarray) -> None:

@@ -73,6 +73,7 @@ def browser(p50: float = 2.0) -> BrowserFigures:
 def entry(name: str = "net int8", **changes: Any) -> Entry:
     values: dict[str, Any] = {
         "name": name,
+        "word": "net.keras",
         "model": "net",
         "mode": "int8",
         "file": "net_int8.tflite",

@@ -213,16 +213,15 @@ def _distribution(time: Timing) -> str:
 
 @_facts.register
 def _(figures: TflmFigures) -> Facts:
-    steps = (
-        "" if figures.largest_difference is None else f"steps of quantization: {count(figures.largest_difference)}; "
-    )
+    difference = figures.largest_difference
+    steps = "" if difference is None else f", {count(difference)} step{'' if difference == 1 else 's'} of quantization"
     return [
         ("arena", f"{count(figures.arena_bytes)} bytes"),
         *((f"arena: {section}", f"{count(size)} bytes") for section, size in figures.arena.items()),
         ("flash", f"{count(figures.flash_bytes)} bytes, and the interpreter's code"),
         (
             f"difference over {count(figures.images)} images",
-            f"{error(figures.largest_error)} (quantization steps: {steps})",
+            f"{error(figures.largest_error)}{steps}",
         ),
     ]
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from export.flatbuffer import Arithmetic
 from export.results import Failure
 
 
@@ -20,13 +21,13 @@ class Subject:
         images: What to run it on, shape (n, height, width, channels), n at least 1, real numbers as the model takes
             them: test images, or noise where there are none.
         macs: Multiply-accumulates of one image, where they are known.
-        is_float: Whether it computes in floating point.
+        arithmetic: What its convolutions and dense layers compute in; None where they do not agree.
     """
 
     path: Path
     images: np.ndarray
     macs: int | None
-    is_float: bool
+    arithmetic: Arithmetic | None
 
 
 class Runtime(ABC):

@@ -16,9 +16,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.results import End, Failure, LiteRTFigures, Peak, Timing
 from export.runtimes import Runtime, Subject
-from export.runtimes.matmul import PRODUCT_MACS, SHAPE, write_products
+from export.runtimes.matmul import PRODUCT_MACS, write_products
 from keras_resnets.errors import UsageError, first_line
 
+ENDS = (np.float32, np.uint8, np.int8)  # types of input and output
 ROUNDS = 20
 RUNS = (5, 100)  # of a file in a round, at least and at most
 TURN = 0.01  # seconds of a file in a round, within these limits
@@ -26,16 +27,15 @@ WARM_UP = 0.1  # seconds
 PROBES = 3
 
 
-class LiteRT:
-    """One `.tflite` file, ready to run.
+class Runner:
+    """A file that LiteRT has opened.
 
     Args:
         path: The file.
         threads: Threads of the interpreter.
 
     Raises:
-        UsageError: If the file is missing or broken, needs operations LiteRT lacks, or has not exactly one image
-            input of batch size 1 and one output.
+        UsageError: If the file is missing or broken, or needs operations LiteRT lacks.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -48,16 +48,55 @@ class LiteRT:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
+        self.path = path
+
+    def invoke(self) -> float:
+        """Runs what the input holds; returns the seconds that took.
+
+        Raises:
+            UsageError: If an operation fails.
+        """
+        start = time.perf_counter()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise UsageError(f"{self.path} does not run in LiteRT: {first_line(error)}") from error
+        return time.perf_counter() - start
+
+
+class LiteRT(Runner):
+    """One image classifier, ready to run.
+
+    Args:
+        path: The `.tflite` file.
+        threads: Threads of the interpreter.
+
+    Raises:
+        UsageError: As `Runner`, or if the file has not exactly one image input of batch size 1 and one output of
+            class scores.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        super().__init__(path, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise UsageError(f"{path} is no image classifier: it needs one input (1, h, w, c) and one output")
-        if -1 in inputs[0]["shape_signature"][1:]:
-            sizes = "x".join("?" if side == -1 else str(side) for side in inputs[0]["shape_signature"])
-            raise UsageError(f"{path} takes images of any size ({sizes}): export it with a fixed input shape")
-        if inputs[0]["dtype"] not in (np.float32, np.uint8, np.int8, np.int16):
-            raise UsageError(f"{path} takes {inputs[0]['dtype'].__name__}, not an image: float32, uint8, int8 or int16")
-        self.path = path
+        self._check_ends(inputs[0], outputs[0])
         self._input, self._output = inputs[0], outputs[0]
+
+    def _check_ends(self, image: dict[str, Any], scores: dict[str, Any]) -> None:
+        if -1 in image["shape_signature"][1:]:
+            sizes = "x".join("?" if side == -1 else str(side) for side in image["shape_signature"])
+            raise UsageError(f"{self.path} takes images of any size ({sizes}): export it with a fixed input shape")
+        if image["dtype"] not in ENDS:
+            raise UsageError(f"{self.path} takes {image['dtype'].__name__}, not an image: float32, uint8 or int8")
+        shape = "x".join(map(str, scores["shape_signature"]))
+        if len(scores["shape"]) != 2 or scores["shape"][0] != 1 or -1 in scores["shape_signature"][1:]:
+            raise UsageError(f"{self.path} is no image classifier: its output is of shape ({shape}), not (1, classes)")
+        if scores["dtype"] not in ENDS:
+            raise UsageError(
+                f"{self.path} gives {scores['dtype'].__name__}, not the scores of classes: float32, uint8 or int8"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -104,17 +143,11 @@ class LiteRT:
         """Puts one image, shape (height, width, channels), into the input, quantized where the input is."""
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
 
-    def invoke(self) -> float:
-        """Runs the loaded image; returns the seconds that took."""
-        start = time.perf_counter()
-        self._interpreter.invoke()
-        return time.perf_counter() - start
-
     def predict(self, images: np.ndarray) -> Iterator[np.ndarray]:
         """Yields the output for each image of shape (n, height, width, channels), as float32 (classes,)."""
         for image in images:
             self.load(image)
-            self._interpreter.invoke()
+            self.invoke()
             yield decode(self._interpreter.get_tensor(self._output["index"])[0], self._output)
 
 
@@ -158,19 +191,21 @@ class OnLiteRT(Runtime):
             for own, seconds in zip(timings, time_in_turns(runners, on_step), strict=True):
                 own.append(summarize(seconds, threads))
         return [
-            LiteRTFigures(timings=tuple(own), peak_share=self._share(subject, own), **cost)
+            cost
+            if isinstance(cost, Failure)
+            else LiteRTFigures(timings=tuple(own), peak_share=self._share(subject, own), **cost)
             for subject, own, cost in zip(subjects, timings, costs, strict=True)
         ]
 
     def _share(self, subject: Subject, timings: Sequence[Timing]) -> float | None:
         single = [one.p50_ms for one in timings if one.threads == 1]
-        if subject.macs is None or not single or self.peak is None:
+        if subject.macs is None or subject.arithmetic is None or not single or self.peak is None:
             return None
-        peak = self.peak.float32_gops if subject.is_float else self.peak.int8_gops
+        peak = self.peak.float32_gops if subject.arithmetic == "float32" else self.peak.int8_gops
         return 2 * subject.macs / (single[0] * 1e6) / peak
 
 
-def time_in_turns(runners: Sequence[LiteRT], on_step: Callable[[], None]) -> list[np.ndarray]:
+def time_in_turns(runners: Sequence[Runner], on_step: Callable[[], None]) -> list[np.ndarray]:
     """Times files in turns (A B A B ...), each with its image loaded.
 
     Returns:
@@ -222,7 +257,7 @@ def summarize(seconds: np.ndarray, threads: int) -> Timing:
 
 def _measure_peak(on_step: Callable[[], None]) -> Peak:
     with tempfile.TemporaryDirectory() as folder:
-        runners = [_runner(path, np.zeros(SHAPE), 1) for path in write_products(Path(folder))]
+        runners = [Runner(path) for path in write_products(Path(folder))]
         floats, integers = (2 * PRODUCT_MACS / np.median(one) / 1e9 for one in time_in_turns(runners, on_step))
     return Peak(float32_gops=float(floats), int8_gops=float(integers))
 
@@ -233,14 +268,15 @@ def _runner(path: Path, image: np.ndarray, threads: int) -> LiteRT:
     return runner
 
 
-def _probe(path: Path) -> dict[str, Any]:
+def _probe(path: Path) -> dict[str, Any] | Failure:
     """Time and memory of opening a file, from a process of its own; the median of a few."""
-    script = Path(__file__).with_name("_litert_probe.py")
+    command = [sys.executable, "-P", str(Path(__file__).with_name("_litert_probe.py")), str(path.resolve())]
     found = []
     for _ in range(PROBES):
-        child = subprocess.run(
-            [sys.executable, "-P", str(script), str(path.resolve())], capture_output=True, text=True, check=True
-        )
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if child.returncode:
+            words = child.stderr.strip().splitlines() or [f"exit status {child.returncode}"]
+            return Failure(reason=f"does not open in a process of its own: {words[-1]}")
         found.append(json.loads(child.stdout.splitlines()[-1]))
     return {key: None if found[0][key] is None else statistics.median(one[key] for one in found) for key in found[0]}
 
@@ -256,7 +292,7 @@ def open_traced(data: bytes) -> Interpreter:
 
 def _end(tensor: dict[str, Any]) -> End:
     scale, zero_point = tensor["quantization"]
-    quantized = np.issubdtype(tensor["dtype"], np.integer)
+    quantized = _is_quantized(tensor)
     return End(
         name=tensor["name"],
         shape=tuple(int(side) for side in tensor["shape"]),
@@ -266,18 +302,23 @@ def _end(tensor: dict[str, Any]) -> End:
     )
 
 
+def _is_quantized(tensor: dict[str, Any]) -> bool:
+    """Whether a tensor's numbers stand for others; pixels may be stored as they are."""
+    return bool(np.issubdtype(tensor["dtype"], np.integer) and tensor["quantization"][0])
+
+
 def encode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     """Real numbers as a tensor of an interpreter holds them."""
     if not np.issubdtype(tensor["dtype"], np.integer):
         return values.astype(tensor["dtype"])
-    scale, zero_point = tensor["quantization"]
+    scale, zero_point = tensor["quantization"] if _is_quantized(tensor) else (1.0, 0)
     limits = np.iinfo(tensor["dtype"])
     return np.clip(np.rint(values / scale + zero_point), limits.min, limits.max).astype(tensor["dtype"])
 
 
 def decode(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     """What a tensor of an interpreter holds as real numbers."""
-    if not np.issubdtype(tensor["dtype"], np.integer):
+    if not _is_quantized(tensor):
         return values.astype(np.float32)
     scale, zero_point = tensor["quantization"]
     return (values.astype(np.float32) - zero_point) * np.float32(scale)

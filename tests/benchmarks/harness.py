@@ -70,7 +70,7 @@ def cost(path: Path) -> float:
 
 def measure(files: dict[str, Path]) -> dict[str, dict[str, float]]:
     images = np.zeros((1, 32, 32, 3))
-    found = OnLiteRT((1,)).measure([Subject(path, images, None, False) for path in files.values()], lambda: None)
+    found = OnLiteRT((1,)).measure([Subject(path, images, None, "int8") for path in files.values()], lambda: None)
     keys = ("p50_ms", "p50_low_ms", "p50_high_ms")
     return {
         mode: {key: getattr(figures.timings[0], key) for key in keys}

@@ -48,6 +48,7 @@ def test_each_limit_is_lifted_alone():
         ("p50 at 1 thread up to 1.500 ms", "small", 0.0),
         ("size up to 60,000 bytes", "middle", 0.05),
         ("time on ethos-u55-128 up to 9.000 ms", "small", 0.0),
+        ("all limits together", "large", 0.1),
     ]
 
 

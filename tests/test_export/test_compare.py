@@ -1,6 +1,7 @@
 """Two benchmark runs side by side."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from export.compare import compare, comparison_table, remarks
 from export.results import Failure, Rejected
+from keras_resnets import UsageError
 
 pytestmark = pytest.mark.once
 
@@ -24,14 +26,29 @@ def test_the_same_run_twice_is_no_regression():
     assert {change.ratio for change in comparison.changes} == {1.0}
 
 
-def test_the_interval_of_a_latency_is_that_of_the_ratios_of_all_rounds():
-    change = changes(entry(), entry(litert=litert(1.2)))["LiteRT p50, threads 1"]
-    ratios = [1.2 * new / old for new in ROUNDS for old in ROUNDS]
-    assert change.ratio == pytest.approx(1.2)
-    assert (change.low, change.high) == pytest.approx(tuple(np.percentile(ratios, (2.5, 97.5))))
+def test_the_interval_of_a_latency_holds_the_ratio_and_narrows_with_more_rounds():
+    few = changes(entry(), entry(litert=litert(1.2)))["LiteRT p50, threads 1"]
+    assert few.ratio == pytest.approx(1.2)
+    assert 1.2 * min(ROUNDS) / max(ROUNDS) < few.low < 1.2 < few.high < 1.2 * max(ROUNDS) / min(ROUNDS)
+    many = [
+        entry(litert=replace(one, timings=(replace(one.timings[0], rounds_ms=one.timings[0].rounds_ms * 10),)))
+        for one in (litert(), litert(1.2))
+    ]
+    narrow = changes(*many)["LiteRT p50, threads 1"]
+    assert narrow.high - narrow.low < 0.5 * (few.high - few.low)
 
 
-@pytest.mark.parametrize(("p50", "verdict"), [(1.2, "worse"), (1.06, "same"), (0.95, "same"), (0.8, "better")])
+def test_noise_of_five_percent_hides_no_slowdown_of_fifteen():
+    random = np.random.default_rng(0)
+    runs = []
+    for p50 in (1.0, 1.15):
+        rounds = tuple(random.normal(p50, 0.05 * p50, 20))
+        timing = replace(litert().timings[0], p50_ms=float(np.median(rounds)), rounds_ms=rounds)
+        runs.append(entry(litert=replace(litert(), timings=(timing,))))
+    assert changes(*runs)["LiteRT p50, threads 1"].verdict == "worse"
+
+
+@pytest.mark.parametrize(("p50", "verdict"), [(1.2, "worse"), (1.05, "same"), (0.96, "same"), (0.8, "better")])
 def test_a_latency_changes_where_its_whole_interval_lies_beyond_the_tolerance(p50, verdict):
     assert changes(entry(), entry(litert=litert(p50)))["LiteRT p50, threads 1"].verdict == verdict
 
@@ -62,10 +79,28 @@ def test_what_fails_now_is_a_regression():
     assert comparison.broken == {"net int8 on tflm": "no SOFTMAX"}
 
 
-def test_what_only_one_run_has_is_said_and_no_regression():
-    before, after = results(entry("a"), entry("b")), results(entry("b"), entry("c"))
+def test_what_the_second_run_lacks_is_a_regression_and_what_it_adds_is_none():
+    before, after = results(entry("a", word="a.keras"), entry("b")), results(entry("b"), entry("c"))
     comparison = compare(before, after, 0.05)
-    assert (comparison.only_before, comparison.only_after) == (("a",), ("c",))
+    assert comparison.broken == {"a": "not in the second run"}
+    assert comparison.only_after == ("c",)
+    assert comparison.is_regression
+    assert not compare(after, results(entry("c"), entry("b"), entry("d")), 0.05).is_regression
+    rejected = (Rejected(name="a.keras", reason="no file"),)
+    assert compare(before, results(entry("b"), rejected=rejected), 0.05).broken == {"a": "no file"}
+    assert compare(results(entry()), results(entry(vela=None)), 0.05).broken == {
+        "net int8 on vela": "not measured in the second run"
+    }
+
+
+def test_runs_with_nothing_in_common_are_one_line():
+    with pytest.raises(UsageError, match="no file in common"):
+        compare(results(entry("a")), results(entry("b")), 0.05)
+
+
+def test_accuracies_on_other_data_are_not_compared():
+    comparison = compare(results(entry()), results(entry(accuracy=0.1), data="digits"), 0.05)
+    assert comparison.environment == {"data": ("cifar10", "digits")}
     assert not comparison.is_regression
 
 
@@ -86,6 +121,6 @@ def test_the_table_lists_changes_worst_first():
         console.print(line)
     text = console.export_text()
     assert text.index("bytes") < text.index("LiteRT p50, threads 1")
-    assert "only in the first run: gone" in text
+    assert "lost: gone: not in the second run" in text
     assert "3 worse" in text
     assert "arena bytes" not in text

@@ -6,8 +6,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from tiny import build_tiny, randomize
 
-from export import to_tflite
-from export.flatbuffer import read, write
+from export import export_modes, to_tflite
+from export.flatbuffer import arithmetic, read, write
 from export.runtimes.litert import LiteRT
 
 pytestmark = pytest.mark.once
@@ -55,3 +55,13 @@ def test_every_tensor_of_an_exported_file_is_used(mode, tmp_path, calibration):
     graph = read(path.read_bytes()).subgraphs[0]
     used = {int(index) for one in (graph, *graph.operators) for index in (*one.inputs, *one.outputs)}
     assert used - {-1} == set(range(len(graph.tensors)))
+
+
+def test_arithmetic_is_that_of_the_kernels(tmp_path, calibration):
+    outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "float16", "dynamic", "int8")}
+    model = build_tiny("plain", widths=(32, 64))  # wide enough for dynamic to take its convolutions
+    list(export_modes(model, outs, calibration=calibration, min_agreement=0.0))
+    found = {mode: arithmetic(path.read_bytes()) for mode, path in outs.items()}
+    assert found["float32"] == found["float16"] == "float32"
+    assert found["int8"] == "int8"
+    assert found["dynamic"] != "float32"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 from export.flatbuffer import read, write
 from export.runtimes import Subject
-from export.runtimes.litert import ROUNDS, RUNS, LiteRT, OnLiteRT, summarize
+from export.runtimes.litert import ROUNDS, RUNS, LiteRT, OnLiteRT, decode, encode, summarize
 from export.runtimes.matmul import PRODUCT_MACS, SHAPE, write_products
 from keras_resnets import UsageError
 
@@ -136,7 +137,7 @@ def test_files_are_timed_at_each_number_of_threads(tmp_path):
     path = convert(tmp_path / "a.tflite")
     runtime, steps = OnLiteRT((1, 2)), []
     runtime.check()
-    subjects = [Subject(path, IMAGES, 96, True), Subject(path, IMAGES, None, True)]
+    subjects = [Subject(path, IMAGES, 96, "float32"), Subject(path, IMAGES, None, "float32")]
     known, unknown = runtime.measure(subjects, lambda: steps.append(1))
     assert len(steps) == runtime.steps(2)
     for found in (known, unknown):
@@ -176,11 +177,40 @@ def test_other_work_in_some_rounds_does_not_put_the_truth_outside_of_the_interva
     assert timing.p50_low_ms <= 1.0 <= timing.p50_high_ms
 
 
+def run(path, image):
+    """What a file makes of integers, as real numbers."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
+    interpreter.invoke()
+    return decode(interpreter.get_tensor(end["index"])[0], end)
+
+
 def test_the_matrix_products_are_what_they_say(tmp_path):
     image = np.random.default_rng(0).integers(-128, 128, SHAPE).astype("float32")
-    floats, integers = (next(LiteRT(path).predict(image[None])) for path in write_products(tmp_path))
+    floats, integers = (run(path, image) for path in write_products(tmp_path))
     kernel = np.random.default_rng(0).integers(-127, 128, (SHAPE[2], SHAPE[2]))
     expected = (image.astype("int64").reshape(-1, SHAPE[2]) @ kernel.T).reshape(SHAPE)
     assert expected.size * SHAPE[2] == PRODUCT_MACS
     np.testing.assert_allclose(floats, expected, rtol=1e-5)
     np.testing.assert_allclose(integers, np.clip(expected, -128 * 256, 127 * 256), atol=129)
+
+
+def test_an_output_that_is_no_row_of_classes_is_one_line(tmp_path):
+    path = convert(tmp_path / "a.tflite", function=lambda x: x + 1.0)
+    with pytest.raises(UsageError, match=r"its output is of shape \(1x4x4x2\), not \(1, classes\)"):
+        LiteRT(path)
+
+
+def test_a_class_instead_of_scores_is_one_line(tmp_path):
+    path = convert(tmp_path / "a.tflite", function=lambda x: tf.reshape(tf.argmax(tf.reshape(x, (1, -1)), -1), (1, 1)))
+    with pytest.raises(UsageError, match="gives int64, not the scores"):
+        LiteRT(path)
+
+
+def test_pixels_that_are_stored_as_they_are_go_in_as_they_are():
+    tensor = {"dtype": np.uint8, "quantization": (0.0, 0)}
+    pixels = np.array([0.0, 3.4, 255.0, 300.0])
+    np.testing.assert_array_equal(encode(pixels, tensor), [0, 3, 255, 255])
+    np.testing.assert_array_equal(decode(np.array([0, 3, 255], np.uint8), tensor), [0, 3, 255])

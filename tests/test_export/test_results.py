@@ -35,6 +35,12 @@ def test_results_are_read_back_as_they_were(path):
         (("schema",), 2, "schema"),
         (("seed",), "zero", "seed"),
         (("entries", 0, "bytes"), "many", "entries.0.bytes"),
+        (("entries", 0, "accuracy"), 12.5, "entries.0.accuracy"),
+        (("entries", 0, "litert", "timings", 0, "rounds_ms"), [], "rounds_ms"),
+        (("entries", 0, "litert", "timings", 0, "p50_ms"), 0.0, "p50_ms"),
+        (("entries", 0, "litert", "timings", 0, "p50_ms"), float("nan"), "p50_ms"),
+        (("colour",), "red", "colour"),
+        (("entries", 1, "name"), "net int8", "twice"),
         (("entries", 0, "input", "shape"), None, "entries.0.input.shape"),
     ],
 )

@@ -50,7 +50,7 @@ def convert(path, function):
 
 
 def measure(*paths, images=PHOTOS):
-    subjects = [Subject(path=path, images=images, macs=None, is_float=False) for path in paths]
+    subjects = [Subject(path=path, images=images, macs=None, arithmetic="int8") for path in paths]
     steps = []
     runtime = TFLiteMicro()
     runtime.check()

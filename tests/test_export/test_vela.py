@@ -47,7 +47,7 @@ def measured(files):
 
 
 def measure(*paths):
-    subjects = [Subject(path=path, images=PHOTOS, macs=None, is_float=False) for path in paths]
+    subjects = [Subject(path=path, images=PHOTOS, macs=None, arithmetic="int8") for path in paths]
     steps = []
     runtime = Vela()
     runtime.check()

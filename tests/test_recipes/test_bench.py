@@ -1,6 +1,7 @@
 """`keras-resnets bench`, `compare` and `choose`, from what a user names to the report."""
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -63,7 +64,7 @@ def test_a_model_is_exported_and_classifies_the_data_it_was_trained_on(model_fil
         assert entry.accuracy > 0.9
         assert entry.agreement > 0.9
         assert entry.images == len(subject.images) == 40
-        assert subject.is_float == (entry.mode == "float32")
+        assert subject.arithmetic == ("float32" if entry.mode == "float32" else "int8")
         assert subject.macs == entry.macs > 0
     assert results.entries[1].quantization["calibration"]["source"] == str(blobs_file)
 
@@ -117,11 +118,12 @@ def test_what_cannot_be_measured_is_a_row_with_its_reason(word, content, reason,
     assert reason in rejected.reason
 
 
-def test_images_of_another_size_are_a_row_with_its_reason(tmp_path, blobs_file):
+def test_images_of_another_size_are_told(tmp_path, blobs_file):
     run(["resnet8"], tmp_path, modes=("float32",))
     file = tmp_path / "out" / "files" / "resnet8_float32.tflite"
-    (rejected,) = run([file], tmp_path, source=str(blobs_file)).rejected
-    assert "takes images of shape (32, 32, 3)" in rejected.reason
+    file.with_name(f"{file.name}.json").unlink()  # nothing says that its weights are random
+    with pytest.raises(UsageError, match=r"takes images of shape \(32, 32, 3\)"):
+        run([file], tmp_path, source=str(blobs_file))
 
 
 def test_models_of_different_data_are_one_line(model_file, tmp_path):
@@ -138,6 +140,10 @@ def test_models_of_different_data_are_one_line(model_file, tmp_path):
     [
         ([], {}, "name at least one"),
         (["resnet8"], {"modes": ["int3"]}, "no mode named 'int3'"),
+        (["resnet8"], {"modes": []}, "name at least one mode"),
+        (["resnet8"], {"modes": ["mixed"]}, "mode mixed needs a plan"),
+        (["resnet8"], {"seed": -1}, "seed must be from 0"),
+        (["none.tflite", "resnte8"], {}, "no file none.tflite.*; no model named"),
     ],
 )
 def test_nothing_to_measure_is_one_line(words, options, message, tmp_path):
@@ -209,3 +215,62 @@ def test_accuracy_is_that_of_a_run_by_hand(model_file, tmp_path, blobs_file):
     data = load(str(blobs_file))
     named = keras.models.load_model(model_file).predict(data.x_test, verbose=0).argmax(-1)
     assert entry.accuracy == pytest.approx(np.mean(named == data.y_test))
+
+
+def test_two_models_of_one_name_and_a_file_in_the_way_keep_their_files(model_file, tmp_path):
+    other = tmp_path / "b" / "own"
+    shutil.copytree(model_file.parent, other)
+    mine = tmp_path / "out" / "files" / "own_float32.tflite"
+    to_tflite(str(model_file), mine)
+    results = run([mine, model_file, other / "model.keras"], tmp_path, modes=("float32",))
+    assert len({entry.file for entry in results.entries}) == len({entry.name for entry in results.entries}) == 3
+    for entry in results.entries:
+        content = (tmp_path / "out" / "files" / entry.file).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry.sha256
+
+
+def test_a_file_of_random_weights_stays_untrained(tmp_path):
+    (first,) = run(["resnet8"], tmp_path, modes=("float32",)).entries
+    (again,) = run([tmp_path / "out" / "files" / first.file], tmp_path).entries
+    assert not again.trained
+    assert again.word.endswith(first.file)
+
+
+def test_a_recipe_of_another_file_or_a_broken_one_is_not_believed(tmp_path):
+    run(["resnet8"], tmp_path, modes=("float32", "int8"))
+    files = tmp_path / "out" / "files"
+    (tmp_path / "b.tflite").write_bytes((files / "resnet8_int8.tflite").read_bytes())
+    for recipe in ((files / "resnet8_float32.tflite.json").read_text(), '{"schema": 2, "model": 5}', "[]"):
+        (tmp_path / "b.tflite.json").write_text(recipe)
+        (entry,) = run([tmp_path / "b.tflite"], tmp_path).entries
+        assert (entry.mode, entry.parameters, entry.model) == (None, None, "b")
+
+
+def test_a_failing_operation_is_a_row_with_its_reason(tmp_path, monkeypatch):
+    def fail(self):
+        raise UsageError(f"{self.path} does not run in LiteRT: index out of bounds")
+
+    run(["resnet8"], tmp_path, modes=("float32",))
+    monkeypatch.setattr(LiteRT, "invoke", fail)
+    with pytest.raises(UsageError, match="out of bounds"):
+        run([tmp_path / "out" / "files" / "resnet8_float32.tflite"], tmp_path)
+
+
+def test_data_that_is_gone_leaves_latency(model_file, tmp_path, capsys):
+    (model_file.parent / "config.json").write_text('{"data": "gone.npz"}')
+    (entry,) = run([model_file], tmp_path, modes=("float32",)).entries
+    assert entry.accuracy is None
+    assert "config.json says gone.npz" in capsys.readouterr().out
+
+
+def test_what_was_measured_is_not_lost_with_the_next_runtime(tmp_path):
+    class Crashing(Counting):
+        name = "vela"
+
+        def measure(self, subjects, on_step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(["resnet8"], tmp_path, modes=("float32",), runtimes=[Counting(), Crashing()])
+    (entry,) = read_results(tmp_path / "out" / "results.json").entries
+    assert entry.tflm == Failure(reason="file 0")
