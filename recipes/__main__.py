@@ -549,9 +549,9 @@ class Choose:
         console.print(f"{choice.entry.name}: {choice.entry.accuracy:.2%}, {choice.entry.file}", soft_wrap=True)
         for lifted in choice.lifted:
             console.print(
-                f"{lifted.limit} costs nothing"
+                f"{lifted.limit}: costs nothing"
                 if not lifted.gain
-                else f"{lifted.limit} costs {100 * lifted.gain:.2f} points: without, {lifted.entry.name}",
+                else f"{lifted.limit}: costs {100 * lifted.gain:.2f} points; without, {lifted.entry.name}",
                 soft_wrap=True,
             )
         for name, reason in choice.excluded.items():

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LOG_WIDTH = 120  # columns where there is no terminal to ask
 
-console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)  # names may hold brackets
 
 
 class Step(Protocol):
@@ -24,11 +24,11 @@ class Step(Protocol):
 def bar(label: str, total: int) -> Iterator[Step]:
     """A progress bar of `total` steps; without a terminal, one line when it ends."""
     columns = (
-        TextColumn("{task.description:<32}"),
+        TextColumn("{task.description:<32}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total, note="")

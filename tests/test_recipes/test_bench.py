@@ -169,14 +169,14 @@ def test_the_suite_of_cifar_compares_residual_and_plain_nets():
 
 def test_runtimes_that_are_not_there_are_said_and_left_out(monkeypatch, capsys):
     def absent(self):
-        raise UsageError("not here: install it")
+        raise UsageError("not here: install it[edge]")
 
     for runtime in ("TFLiteMicro", "Vela", "Browser", "Android"):
         monkeypatch.setattr(getattr(module, runtime), "check", absent)
     assert [runtime.name for runtime in choose_runtimes(None, (1,))] == ["litert"]
     printed = capsys.readouterr().out
     for name in ("tflm", "vela", "browser", "android"):
-        assert f"without {name}: not here: install it" in printed
+        assert f"without {name}: not here: install it[edge]" in printed
     with pytest.raises(UsageError, match="not here"):
         choose_runtimes(["vela"], (1,))
 
