@@ -111,8 +111,8 @@ def read_labels(data: bytes) -> tuple[str, ...] | None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(LABELS) as file:
             text = file.read(LONGEST + 1)  # an archive may unpack to more than there is memory
             return tuple(text.decode("utf-8").splitlines()) if len(text) <= LONGEST else None
-    except (zipfile.BadZipFile, zlib.error, KeyError, UnicodeDecodeError, RuntimeError, NotImplementedError, EOFError):
-        return None  # no archive behind the file, or another one
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError):
+        return None  # no archive behind the file, or a damaged, encrypted or foreign one
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from flatbuffers import encode, number_types
 
 from export import Metadata, pick_calibration, to_tflite
 from export.flatbuffer import read
+from export.metadata import LONGEST, read_labels
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
 
@@ -104,6 +105,34 @@ def test_the_file_runs_as_before_and_is_the_same_every_time(export, data):
     told = np.stack(list(LiteRT(export(metadata=FULL)).predict(data.x_test)))
     np.testing.assert_array_equal(told, plain)
     assert export(metadata=FULL).read_bytes() == first
+
+
+def archive(content, name="labels.txt"):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(name, content)
+    return file.getvalue()
+
+
+def test_labels_are_read_back(export):
+    assert read_labels(export(metadata=FULL).read_bytes()) == LABELS
+    assert read_labels(export().read_bytes()) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no archive",
+        archive("a\nb", name="other.txt"),
+        archive(b"\xff\xfe"),
+        archive("a" * (LONGEST + 1)),  # a small archive that unpacks to much
+        archive("a\nb" * 100).replace(b"\x08\x00", b"\x63\x00"),  # a compression that nobody knows
+    ],
+    ids=["empty", "foreign", "other", "no text", "long", "compression"],
+)
+def test_what_holds_no_labels_has_none(data):
+    assert read_labels(data) is None
 
 
 MEDIAPIPE = Path(__file__).parents[2] / ".venv-mediapipe" / "bin" / "python"
