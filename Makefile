@@ -56,7 +56,7 @@ R20 := runs/edge/resnet20
 
 edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for entry in $(EDGE); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
-		--data cifar10 --augment crops --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
+		--data cifar10 --augment crop flip --learning-rate 0.1 --out runs/edge/$${entry%:*}; done
 	$(BIN)/keras-resnets sweep runs/edge/resnet8/model.keras runs/edge/resnet20/model.keras --out runs/edge/sweep \
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach entry,$(wordlist 3,8,$(EDGE)),runs/edge/$(firstword $(subst :, ,$(entry)))/model.keras) \
@@ -74,7 +74,7 @@ DEVICES := resnet8:15 shufflenetv2_x0_5_cifar:6
 
 devices: $(VENV)/.installed-test ## Train two networks on CIFAR-10, measure them on every runtime, publish in the README: an hour
 	@set -e; for entry in $(DEVICES); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
-		--data cifar10 --augment crops --learning-rate 0.1 --weight-decay 5e-4 --out runs/devices/$${entry%:*}; done
+		--data cifar10 --augment crop flip --learning-rate 0.1 --weight-decay 5e-4 --out runs/devices/$${entry%:*}; done
 	$(BIN)/keras-resnets export runs/devices/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
 		--out runs/devices/resnet8_mcu.tflite
 	$(BIN)/keras-resnets bench $(foreach entry,$(DEVICES),runs/devices/$(firstword $(subst :, ,$(entry)))/model.keras) \
@@ -95,8 +95,8 @@ mediapipe: ## Install MediaPipe, which a test lets read the metadata of a file
 	.venv-mediapipe/bin/pip --disable-pip-version-check install --quiet mediapipe==1.2.3
 
 adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and USPS, publish in the README: hours
-	$(BIN)/keras-resnets adda --data mnist usps --augment distortions --epochs 3 --seeds 5 --out runs/adda-mnist-usps
-	$(BIN)/keras-resnets adda --data usps mnist --augment distortions --epochs 3 --seeds 5 --out runs/adda-usps-mnist
+	$(BIN)/keras-resnets adda --data mnist usps --augment distort --epochs 3 --seeds 5 --out runs/adda-mnist-usps
+	$(BIN)/keras-resnets adda --data usps mnist --augment distort --epochs 3 --seeds 5 --out runs/adda-usps-mnist
 	$(BIN)/keras-resnets adda --data usps mnist --source-epochs 5 --seeds 5 --out runs/adda-usps-mnist-plain
 	$(BIN)/keras-resnets gan --data mnist --ema 0.999 --epochs 30 --out runs/gan-mnist
 	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist

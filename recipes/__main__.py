@@ -61,28 +61,60 @@ class Train(TrainConfig):
 
     out: Path
     """Folder for the results."""
+    config: str | None = None
+    """A published result whose settings are the defaults of all other options; see `keras-resnets configs`."""
     resume: bool = False
     """Go on with a run that was interrupted; its other options must be those it was started with."""
     overwrite: bool = False
     """Replace a run that is in the folder already."""
+    checkpoint_steps: int = 1000
+    """Steps between checkpoints within an epoch; there is one behind every epoch, too."""
+    workers: int | None = None
+    """Processes that decode the images of a folder; None: one for each processor but one."""
+    tensorboard: bool = False
+    """Write the history as event files for TensorBoard, too; needs the extra `tensorboard`."""
+    smoke: bool = False
+    """Train for two steps on images that are made up, in the shape of the data: does all of it work?"""
 
     def run(self) -> None:
-        from recipes.data import load
         from recipes.progress import console
+        from recipes.sources import made_up, open_source
         from recipes.train import check, close_run, open_run, save, train
 
         config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
-        data = load(config.data)
+        if self.checkpoint_steps < 1:
+            _fail(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
+        made = made_up(config) if self.smoke else None
+        config, data = made or (config, open_source(config, self.workers))
         check(config, data)
-        checkpoint = open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
-        run = train(config, data, checkpoint=checkpoint, resume=self.resume)
-        save(run, self.out)
-        close_run(checkpoint)
+        open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
+        run = train(
+            config,
+            data,
+            folder=self.out,
+            resume=self.resume,
+            every=self.checkpoint_steps,
+            tensorboard=self.tensorboard,
+        )
+        save(run, data, self.out)
+        close_run(self.out)
         console.print(
             f"{self.out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
-            f"{self.epochs} epochs, {run.seconds:.0f} s",
+            f"{config.epochs} epochs, {run.seconds:.0f} s" + (" on images that are made up" if self.smoke else ""),
             soft_wrap=True,
         )
+
+
+@dataclass(frozen=True)
+class Configs:
+    """List the settings of published results that `train --config` takes."""
+
+    def run(self) -> None:
+        from recipes.configs import list_configs
+        from recipes.progress import console
+
+        for name, summary in list_configs().items():
+            console.print(f"{name:<28} {summary}", soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -611,6 +643,7 @@ class Info:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "quickstart": Quickstart,
     "train": Train,
+    "configs": Configs,
     "degradation": Degradation,
     "gan": Gan,
     "dcgan": Dcgan,
@@ -628,6 +661,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 Command = (
     Quickstart
     | Train
+    | Configs
+    | Degradation
     | Gan
     | Dcgan
     | Adda
@@ -658,9 +693,12 @@ def main() -> None:
 
 def _parse(arguments: list[str]) -> Command:
     """Lets tyro read the arguments, and brings the box it draws around a mistake down to one line."""
+    default = _configured(arguments)
     drawn = io.StringIO()
     try:
         with contextlib.redirect_stderr(drawn):
+            if default:
+                return tyro.cli(Train, args=arguments[1:], default=default, prog="keras-resnets train")
             return tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, args=arguments, prog="keras-resnets", description=DESCRIPTION
             )
@@ -671,6 +709,22 @@ def _parse(arguments: list[str]) -> Command:
         message = " ".join(line for line in itertools.takewhile(bool, lines))
         known = [word for word in arguments[:1] if word in COMMANDS]
         _fail(f"{message}; see `{' '.join(['keras-resnets', *known, '--help'])}`")
+
+
+def _configured(arguments: list[str]) -> Train | None:
+    """The defaults of `train --config NAME`: they must be known before the other options are read."""
+    from recipes.configs import find_config
+
+    named = itertools.pairwise(argument for word in arguments for argument in word.split("=", 1))
+    name = next((value for option, value in named if option == "--config"), None)
+    if arguments[:1] != ["train"] or name is None:
+        return None
+    try:
+        config = find_config(name)
+    except LookupError as error:
+        _fail(str(error.args[0]))
+    settings = {field.name: getattr(config, field.name) for field in fields(config)}
+    return Train(**settings, config=name, out=tyro.MISSING)
 
 
 def _run(command: Command) -> None:

@@ -14,7 +14,7 @@ from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
-from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import AddaConfig, TrainConfig
 from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
@@ -307,7 +307,7 @@ def _adapt(
     game.compile(
         {player: keras.optimizers.Adam(schedule, beta_1=0.5) for player in game.players}, jit_compile=jit_compile()
     )
-    before = load_checkpoint(path, game) if resume and path.exists() else Progress()
+    before = load_checkpoint(path, game) if resume and is_begun(path) else Progress()
     saved = Checkpoints(path, before, config.seed)
     if before.epoch < epochs:
         with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step:

@@ -13,8 +13,9 @@ import numpy as np
 from export.files import replacing
 from keras_resnets import UsageError
 from keras_resnets.errors import first_line
+from recipes.progress import console
 
-SCHEMA = 1
+SCHEMA = 2
 AGAIN = "start again with --overwrite and a lower --learning-rate"
 
 
@@ -26,17 +27,21 @@ class Progress:
         epoch: Epochs that are done.
         history: One value an epoch of each figure.
         seconds: Time that they took.
+        step: Steps that are done of the epoch after them.
+        metrics: What the metrics of that epoch have gathered.
     """
 
     epoch: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
+    step: int = 0
+    metrics: list[float] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
     """Writes everything that a compiled model's training depends on: weights, optimizers, random states.
 
-    The file appears whole or not at all, also when the machine loses its power.
+    The file appears whole or not at all, also when the machine loses its power, and the one before it stays beside it.
 
     Args:
         path: A `.npz` file.
@@ -45,36 +50,65 @@ def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
     """
     arrays = {f"{place:05}": keras.ops.convert_to_numpy(state.value) for place, state in enumerate(_state(model))}
     about = {"schema": SCHEMA, "progress": asdict(progress)}
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as part:
+        with part.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(_before(path))
+
+
+def is_begun(path: Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return path.exists() or _before(path).exists()
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint and the one before it."""
+    for file in (path, _before(path)):
+        file.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, model: keras.Model) -> Progress:
-    """Puts a compiled model back into the state of `save_checkpoint`.
+    """Puts a compiled model back into the state of `save_checkpoint`; of the one before it, if the last is damaged.
 
     Returns:
         How far the run was.
 
     Raises:
-        UsageError: If the file cannot be read, or belongs to another network. The model is then as it was.
+        UsageError: If neither can be read, or the one that can belongs to another network. The model is then as it was.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            about = json.loads(str(archive["about"]))
-            values = [archive[f"{place:05}"] for place in range(len(archive.files) - 1)]
-        schema, progress = about["schema"], Progress(**about["progress"])
-    except Exception as error:  # a damaged file can fail anywhere in zip, zlib, numpy and json
-        raise UsageError(f"{path} cannot be read: {first_line(error)}; start again with --overwrite") from error
-    if schema != SCHEMA:
-        raise UsageError(f"{path} was written by another version of this package; start again with --overwrite")
-    state = _state(model)
-    if [value.shape for value in values] != [tuple(one.shape) for one in state]:
-        raise UsageError(f"{path} belongs to another network; start again with --overwrite")
-    for one, value in zip(state, values, strict=True):
-        one.assign(value)
-    return progress
+    files = [file for file in (path, _before(path)) if file.exists()]
+    for file in files:
+        try:
+            progress, values = _read(file)
+        except Exception as error:  # a damaged file can fail anywhere in zip, zlib, numpy and json
+            damage = f"{file} cannot be read: {first_line(error)}"
+            if file is files[-1]:
+                raise UsageError(f"{damage}; start again with --overwrite") from error
+            console.print(f"{damage}; going on from the checkpoint before it", soft_wrap=True)
+            continue
+        state = _state(model)
+        if [value.shape for value in values] != [tuple(one.shape) for one in state]:
+            raise UsageError(f"{file} belongs to another network; start again with --overwrite")
+        for one, value in zip(state, values, strict=True):
+            one.assign(value)
+        return progress
+    raise UsageError(f"there is no checkpoint {path}; start again with --overwrite")
+
+
+def _read(path: Path) -> tuple[Progress, list[np.ndarray]]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        about = json.loads(str(archive["about"]))
+        if about["schema"] != SCHEMA:
+            raise ValueError("another version of this package wrote it")
+        values = [archive[f"{place:05}"] for place in range(len(archive.files) - 1)]
+    return Progress(**about["progress"]), values
+
+
+def _before(path: Path) -> Path:
+    return path.with_suffix(f".before{path.suffix}")
 
 
 def _state(model: keras.Model) -> list[keras.Variable]:
@@ -82,33 +116,46 @@ def _state(model: keras.Model) -> list[keras.Variable]:
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves a checkpoint behind every epoch, and stops a run whose losses are no numbers.
+    """Saves a checkpoint behind every epoch, and within one, and stops a run whose losses are no numbers.
 
     Args:
         path: The `.npz` file.
         before: The progress it starts from.
-        seed: What random numbers outside of the model's state follow from, with the epoch: PyTorch draws those of a
-            dropout there.
+        seed: What random numbers outside of the model's state follow from, with epoch and step: PyTorch draws those of
+            a dropout there.
+        every: Steps of an epoch between checkpoints within it; None: there are none.
 
     Raises:
         UsageError: In the step after which a loss is not finite; the checkpoint stays that of the epoch before.
     """
 
-    def __init__(self, path: Path, before: Progress, seed: int) -> None:
+    def __init__(self, path: Path, before: Progress, seed: int, every: int | None = None) -> None:
         super().__init__()
-        self.path, self.seed, self.progress = path, seed, before
+        self.path, self.seed, self.every, self.progress = path, seed, every, before
         self._start = time.perf_counter() - before.seconds
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if batch == 0:  # not when the epoch begins: PyTorch's loader draws a number before its first batch
-            keras.utils.set_random_seed((self.seed + self.progress.epoch) % 2**32)
+        step = self.progress.step + batch
+        # At the first batch, not when the epoch begins: PyTorch's loader draws a number before it
+        if step == 0 or (self.every and step % self.every == 0):
+            place = np.random.SeedSequence((self.seed, self.progress.epoch, step))
+            keras.utils.set_random_seed(int(place.generate_state(1)[0]))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        step = self.progress.step + batch + 1
+        if batch == 0 and self.progress.step:  # not before: metrics come to be in the first step, as sums
+            for metric, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
+                metric.assign(metric + value)
         for name, value in (logs or {}).items():
             if not np.isfinite(float(value)):
                 done = self.progress.epoch
                 kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
-                raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {batch + 1}; {kept}; {AGAIN}")
+                raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
+        if self.every and step % self.every == 0 and batch + 1 < self.params["steps"]:
+            metrics = [float(metric.value) for metric in self.model.metrics_variables]
+            seconds = time.perf_counter() - self._start
+            now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
+            save_checkpoint(self.path, self.model, now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for one in _state(self.model):

@@ -28,11 +28,13 @@ from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
 from keras_resnets import UsageError
-from recipes.augment import AUGMENTATIONS
+from recipes.augment import Augmented
+from recipes.batches import Changed, Targets
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar
-from recipes.train import MOMENTUM, batch_size_for, jit_compile
+from recipes.schedules import MOMENTUM
+from recipes.train import batch_size_for, jit_compile
 
 SCHEMA = 1
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
@@ -164,12 +166,12 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
     data = config.data or trained.get("data")
     if not isinstance(data, str):
         raise UsageError(f"no config.json beside {path} says what it was trained on; give --data")
-    augment = config.augment or trained.get("augment", "none")
-    if augment not in get_args(Augmentation):
+    augment = trained.get("augment", []) if config.augment is None else config.augment
+    if not isinstance(augment, list | tuple) or not set(augment) <= set(get_args(Augmentation)):
         raise UsageError(
-            f"{beside} says augment is {augment}; give --augment, one of {', '.join(get_args(Augmentation))}"
+            f"{beside} says augment is {augment}; give --augment, any of {', '.join(get_args(Augmentation))}"
         )
-    return replace(config, data=data, augment=augment)
+    return replace(config, data=data, augment=tuple(augment))
 
 
 def start(
@@ -177,7 +179,7 @@ def start(
 ) -> keras.Model | TfmotModel:
     """A model ready to be fine-tuned by one method, which keeps what the methods before it have reached."""
     if method == "prune":
-        steps = config.epochs * -(-len(data.x_train) // batch_size_for(data))
+        steps = config.epochs * -(-len(data.x_train) // batch_size_for(data.images))
         pattern = (2, 4) if config.two_of_four else None
         return prune(model, config.sparsity, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
     kept = " and ".join({"prune": "sparsity", "cluster": "clusters"}[one] for one in before)
@@ -190,24 +192,28 @@ def fine_tune(
     model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Dataset
 ) -> dict[str, list[float]]:
     """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
-    size = batch_size_for(data)
+    size = batch_size_for(data.images)
     steps = config.epochs * -(-len(data.x_train) // size)
     usual = LEARNING_RATES[method]
     if method == "qat" and "cluster" in config.method:
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
-    images = AUGMENTATIONS[config.augment or "none"](data.x_train, data.y_train, size, config.seed)
+    transforms = config.augment or ()
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer)
+            images = Changed(data.x_train, data.y_train, size, config.seed, transforms)
             return model.fit(images, epochs=config.epochs, on_step=step)
-        model.compile(
+        changing = Augmented(model, transforms)
+        changing.compile(
             optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"], jit_compile=jit_compile()
         )
         keras.utils.set_random_seed(config.seed)
-        history = model.fit(
-            images,
+        targets = Targets(data.classes)
+        history = changing.fit(
+            data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=0, step=0),
+            steps_per_epoch=steps // config.epochs,
             epochs=config.epochs,
             shuffle=False,  # the batches are
             verbose=0,

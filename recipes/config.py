@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Augmentation = Literal["none", "crops", "distortions"]
+Augmentation = Literal["crop", "flip", "distort", "randaugment", "erase"]
 Rule = tuple[str, Any, str]  # field, whether its value is valid, what it must be
 
 SEEDS = range(2**32)
@@ -24,19 +24,52 @@ class TrainConfig:
     model: str
     """Registered name; see `keras-resnets list`."""
     data: str = "digits"
-    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, or the path of a .npz file. A NAME.npz in the
-    folder $KERAS_RESNETS_DATA comes before a download."""
+    """digits (built in), cifar10, cifar100, mnist, fashion_mnist, the path of a .npz file, or a folder with
+    train/CLASS/* and val/CLASS/*. A NAME.npz in the folder $KERAS_RESNETS_DATA comes before a download."""
+    image_size: int = 224
+    """Side of the images that are made of those in a folder."""
     epochs: int = 5
     """Passes over the training set."""
     batch_size: int | None = None
     """Images per step; None: 32 for sets below 10,000 images, else 128."""
-    learning_rate: float = 0.05
-    """Peak of the schedule: a tenth of the steps warms up to it, a cosine leads to 0."""
-    weight_decay: float = 1e-4
-    """Share of each kernel taken off per step and unit of learning rate (decoupled; BatchNorm and biases spared)."""
-    augment: Augmentation = "none"
-    """What is done to each training image at random: crops (out of its frame padded by 4 pixels, and half of them
-    mirrored; for photographs such as CIFAR's) or distortions (scaled, squeezed, sheared, shifted; for digits)."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov's momentum of 0.9, or AdamW."""
+    learning_rate: float | None = None
+    """Peak of the schedule; None: 0.05 for SGD, 0.001 for AdamW."""
+    schedule: Literal["cosine", "step", "onecycle"] = "cosine"
+    """How the learning rate falls behind its peak: along a cosine to 0, to a tenth after half and again after three
+    quarters of the steps, or in one cycle, which rises longer."""
+    warmup: float | None = None
+    """Share of the steps in which the learning rate rises to its peak; None: 0.1, in one cycle 0.3."""
+    weight_decay: float | None = None
+    """Share of each kernel taken off per step and unit of learning rate (decoupled; normalisation and biases spared);
+    None: 0.0001 for SGD, 0.05 for AdamW."""
+    augment: tuple[Augmentation, ...] = ()
+    """What is done to each training image at random: crop (out of its frame padded by
+    4 pixels; of images in a folder, a part of any size and shape), flip (half of them are
+    mirrored), distort (scaled, squeezed, sheared, shifted; for digits), randaugment (two of 14 operations), erase (a
+    rectangle, in half of them)."""
+    mixup: float = 0.0
+    """Mix each image with another: alpha of the Beta distribution of their shares, such as 0.2; 0: do not."""
+    cutmix: float = 0.0
+    """Lay a piece of another image over each: alpha of the Beta distribution of its area, such as 1; 0: do not. With
+    mixup: one or the other at random."""
+    label_smoothing: float = 0.0
+    """Probability that is spread over all classes, such as 0.1."""
+    drop_path: float | None = None
+    """Stochastic depth: share of the residual branches that training leaves out of the deepest block, fewer in those
+    before it; None: as the network was published."""
+    ema: float = 0.0
+    """Test and keep a moving average of the weights that keeps this share of itself in a step, such as 0.999; 0: the
+    weights themselves."""
+    clip: float | None = None
+    """Longest gradient, as the norm over all weights; None: any."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged before the weights change."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What the network computes in; the weights, and the file, are float32."""
+    jit: Literal["auto", "on", "off"] = "auto"
+    """Compile the step by XLA (TensorFlow, JAX) or TorchInductor; auto: as Keras does, not in TensorFlow on a CPU."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
 
@@ -48,10 +81,19 @@ class TrainConfig:
         """
         _check(
             self,
+            ("image_size", self.image_size >= 8, "at least 8"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1"),
-            ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
-            ("weight_decay", 0 <= self.weight_decay < float("inf"), "a number from 0"),
+            ("learning_rate", self.learning_rate is None or 0 < self.learning_rate < float("inf"), "a number above 0"),
+            ("warmup", self.warmup is None or 0 <= self.warmup <= 1, "a share from 0 to 1"),
+            ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < float("inf"), "a number from 0"),
+            ("mixup", 0 <= self.mixup < float("inf"), "a number from 0, such as 0.2"),
+            ("cutmix", 0 <= self.cutmix < float("inf"), "a number from 0, such as 1"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1, such as 0.1"),
+            ("drop_path", self.drop_path is None or 0 <= self.drop_path < 1, "from 0 to below 1"),
+            ("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999"),
+            ("clip", self.clip is None or 0 < self.clip < float("inf"), "a number above 0"),
+            ("accumulate", self.accumulate >= 1, "at least 1"),
             ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
         )
 
@@ -69,11 +111,11 @@ class DegradationConfig:
     """Passes over the training set."""
     batch_size: int | None = None
     """Images per step; None: 32 for sets below 10,000 images, else 128."""
-    learning_rate: float = 0.05
+    learning_rate: float | None = None
     """Peak of the schedule, as for `train`."""
-    weight_decay: float = 1e-4
+    weight_decay: float | None = None
     """As for `train`."""
-    augment: Augmentation = "none"
+    augment: tuple[Augmentation, ...] = ()
     """What is done to each training image at random, as for `train`."""
     shortcut: tuple[Literal["A", "B", "C"], ...] = ("A",)
     """Shortcuts of the residual networks: A (zero-padded identity), B (projection where shapes change), C (projection
@@ -123,7 +165,7 @@ class CompressConfig:
     learning_rate: float | None = None
     """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.001, or 0.00003
     where it keeps clusters."""
-    augment: Augmentation | None = None
+    augment: tuple[Augmentation, ...] | None = None
     """What is done to each training image at random, as for `train`; None: as the model was trained."""
     then: Literal["int8", "float32", "float16", "dynamic", "int16x8", "int8-weights", "int4-weights"] = "int8"
     """Mode of the file; see `keras-resnets export`."""
@@ -243,8 +285,8 @@ class AddaConfig:
     source_epochs: int | None = None
     """Passes over the source in supervised training, and over the target for the comparison; None: 15 below 10,000
     images, else 5."""
-    augment: Augmentation = "none"
-    """What is done at random to the images of supervised training, as for `train`: distortions for digits."""
+    augment: tuple[Augmentation, ...] = ()
+    """What is done at random to the images of supervised training, as for `train`: distort for digits."""
     epochs: int | None = None
     """Passes over the larger domain in adversarial adaptation; None: 25 below 10,000 images, else 5."""
     batch_size: int = 32

@@ -1,7 +1,7 @@
 """Data sets: images and labels, checked before anything is trained on them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_resnets import UsageError
 from keras_resnets.errors import first_line
+from recipes.batches import Batch, Targets, batches
+from recipes.config import Augmentation
 
 FOLDER_VARIABLE = "KERAS_RESNETS_DATA"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -29,6 +31,7 @@ class Dataset:
         x_test: Test images, shape (m, height, width, channels).
         y_test: Their classes, shape (m,).
         classes: Number of classes.
+        names: Of the classes, where they are known.
     """
 
     name: str
@@ -43,6 +46,41 @@ class Dataset:
         """(height, width, channels)."""
         height, width, channels = self.x_train.shape[1:]
         return height, width, channels
+
+    names: tuple[str, ...] = ()  # of the classes, which these sets do not say
+
+    @property
+    def images(self) -> int:
+        """Number of training images."""
+        return len(self.x_train)
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether pixels go from 0 to 255."""
+        return self.x_train.dtype == np.uint8
+
+    def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        """What of the augmentation is left to the training step: all."""
+        return transforms
+
+    def training(
+        self, size: int, *, seed: int, targets: Targets, transforms: Sequence[Augmentation], epoch: int, step: int
+    ) -> Iterator[Batch]:
+        """Batches of training images, as `recipes.batches.batches`."""
+        return batches(
+            self.x_train,
+            self.y_train,
+            size,
+            seed=seed,
+            targets=targets,
+            transforms=transforms,
+            epoch=epoch,
+            step=step,
+        )
+
+    def validation(self, size: int, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """Test images and their targets, as `fit` takes them."""
+        return self.x_test, targets.plain(self.y_test)
 
     @cached_property
     def pixel_stats(self) -> tuple[list[float], list[float]]:

@@ -21,11 +21,13 @@ from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import console
-from recipes.train import CHECKPOINT, History, check, close_run, finite, save, train
+from recipes.train import History, check, close_run, finite, save, train
 
 SCHEMA = 1
 LAST = ("loss", "accuracy", "val_accuracy")  # what the networks are compared by, after the last epoch
-TRAINED = [field.name for field in fields(TrainConfig) if field.name != "model"]
+# Settings of the training; drop_path is of the networks that are compared
+NAMES, OWN = ({field.name for field in fields(kind)} for kind in (TrainConfig, DegradationConfig))
+SHARED = (NAMES & OWN) - {"drop_path"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
     """
     config.check()
     data, wanted = load(config.data), networks(config)
-    shared = {key: value for key, value in asdict(config).items() if key in TRAINED}
+    shared = {key: getattr(config, key) for key in SHARED}
     trainings = [TrainConfig(model=network.model, **shared) for network in wanted]
     for training in trainings:
         check(training, data)
@@ -176,14 +178,13 @@ def _open(config: DegradationConfig, out: Path, *, resume: bool, overwrite: bool
 
 def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path, *, resume: bool) -> Outcome:
     console.print(network.label, soft_wrap=True)
-    checkpoint = folder / CHECKPOINT
-    run = train(training, data, checkpoint=checkpoint, resume=resume, **network.options)
+    run = train(training, data, folder=folder, resume=resume, **network.options)
     costs = count_parameters(run.model), count_macs(run.model)
     outcome = Outcome(network, *costs, finite(run.history), run.seconds)
-    save(run, folder)
+    save(run, data, folder)
     with replacing(folder / "outcome.json") as part:  # the last: it says that the rest is whole
         part.write_text(json.dumps(asdict(outcome), indent=2, allow_nan=False) + "\n")
-    close_run(checkpoint)
+    close_run(folder)
     return outcome
 
 

@@ -11,7 +11,7 @@ from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes.adversarial import Collapse
-from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
 from recipes.data import Dataset, pixel_limit
 from recipes.dcgan import conv_discriminator, conv_generator, halvings
@@ -51,7 +51,7 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
     ensure_folder(out / "samples")
     model = build(config, data.image_shape)
     path = out / "checkpoint.npz"
-    before = load_checkpoint(path, model) if resume and path.exists() else Progress()
+    before = load_checkpoint(path, model) if resume and is_begun(path) else Progress()
     saved = Checkpoints(path, before, config.seed)
     steps = len(images) // (config.discriminator_steps * config.batch_size)
     if before.epoch < config.epochs:

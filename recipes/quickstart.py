@@ -101,7 +101,7 @@ def _check_targets(names: Sequence[str], out: Path) -> None:
 
 def _make(config: TrainConfig, data: Dataset, calibration: Calibration, out: Path) -> _Part:
     run = train(config, data)
-    save(run, ensure_folder(out / config.model))
+    save(run, data, ensure_folder(out / config.model))
     named = run.model.predict(data.x_test, verbose=0).argmax(-1)
     outs = {mode: out / f"{config.model}_{mode}.tflite" for mode in FAST_MODES}
     files = []

@@ -14,7 +14,7 @@ from recipes.scores import summarize
 
 SCHEMA = 1
 FILES = (
-    "checkpoint.npz",
+    "checkpoint*.npz",
     "curves.png",
     "embedding.png",
     "film.gif",

@@ -1,10 +1,11 @@
 """Training a classifier with `fit`, on whichever backend Keras runs."""
 
-import csv
+import contextlib
 import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,22 @@ import numpy as np
 
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
-from recipes.augment import AUGMENTATIONS
-from recipes.checkpoint import Checkpoints, Progress, load_checkpoint
+from keras_resnets.errors import first_line
+from recipes.augment import Augmented, Mixing
+from recipes.batches import Targets
+from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
-from recipes.data import Dataset
+from recipes.log import HistoryFile, TensorBoard, write_history
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
+from recipes.schedules import optimizer_of
+from recipes.sources import Source
 
 History = dict[str, list[Any]]  # one value an epoch of each figure, None where it was not finite
-MOMENTUM = 0.9
 SMALL_SET = 10_000  # images below which a small batch is worth its slower steps
+CHECKPOINT = "checkpoint.npz"
+FILES = ("model.keras", "history.csv", "config.json", "curves.png")
+NO_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "out of memory", "can't allocate memory", "Out of memory")
 
 
 @dataclass(frozen=True)
@@ -44,103 +51,159 @@ class Run:
 
 
 def train(
-    config: TrainConfig, data: Dataset, *, checkpoint: Path | None = None, resume: bool = False, **options: Any
+    config: TrainConfig,
+    data: Source,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    every: int | None = None,
+    tensorboard: bool = False,
+    **options: Any,
 ) -> Run:
     """Trains one model, sized for the data and with the normalisation of its pixels inside, if it was published so.
 
     Args:
         config: What decides the run.
         data: Images and labels.
-        checkpoint: A `.npz` file that is written behind every epoch; None: none is.
+        folder: Where a checkpoint and `history.csv` are written behind every epoch; None: nothing is.
         resume: Whether to go on from the checkpoint, if it is there; the run ends with the weights that it would have
             had uninterrupted (on a CPU, same backend).
+        every: Steps between checkpoints within an epoch; None: there are none.
+        tensorboard: Whether to write the history for TensorBoard, too.
         options: Fields of the model's spec that differ from the registered ones.
 
     Returns:
-        The run, with the model as it is after the last epoch.
+        The run, with the model as it is after the last epoch; of weights that were averaged, with the averages.
 
     Raises:
-        UsageError: If the model is unknown, cannot take images of that size, or diverges, or the checkpoint does not
-            belong to it.
+        UsageError: If the model is unknown, cannot take images of that size, or diverges, the checkpoint does not
+            belong to it, or memory runs out.
     """
     keras.utils.set_random_seed(config.seed)
+    options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
+    with _precision(config.precision):
+        network = _network(config, data, classifier_activation=None, **options)
+    model = Augmented(network, data.in_step(config.augment))
+    size = config.batch_size or batch_size_for(data.images)
+    steps = -(-data.images // size)
+    targets = Targets(data.classes, config.label_smoothing, Mixing(config.mixup, config.cutmix))
+    model.compile(
+        optimizer_of(config, steps * config.epochs),
+        loss=targets.loss(),
+        metrics=["accuracy"],
+        jit_compile=jit_compile(config.jit),
+    )
+    model.optimizer.build(model.trainable_variables)
+    path = folder / CHECKPOINT if folder else None
+    before = load_checkpoint(path, model) if path and resume and is_begun(path) else Progress()
+    start = time.perf_counter()
+    with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance, _enough_memory(path):
+        shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
+        if config.ema:
+            shown.append(keras.callbacks.SwapEMAWeights())
+        if folder:
+            shown.append(HistoryFile(folder / "history.csv", before.history))
+            shown += [TensorBoard(folder / "tensorboard")] if tensorboard else []
+
+        def fit(now: Progress, steps_of_epoch: int, epochs: int) -> dict[str, list[float]]:
+            images = data.training(
+                size,
+                seed=config.seed,
+                targets=targets,
+                transforms=config.augment,
+                epoch=now.epoch,
+                step=now.step,
+            )
+            kept = Checkpoints(path, now, config.seed, every) if path else None
+            history = model.fit(
+                images,
+                steps_per_epoch=steps_of_epoch,
+                initial_epoch=now.epoch,
+                epochs=epochs,
+                shuffle=False,  # the batches are
+                validation_data=data.validation(size, targets),
+                verbose=0,
+                callbacks=[kept or keras.callbacks.TerminateOnNaN(), *shown],
+            ).history
+            return kept.progress.history if kept else {key: list(map(float, values)) for key, values in history.items()}
+
+        now = before
+        if now.step and path:
+            fit(now, steps - now.step, now.epoch + 1)
+            now = load_checkpoint(path, model)  # `fit` has ended as if it was for good, with averaged weights
+        history = fit(now, steps, config.epochs)
+    if not np.isfinite(history["loss"][-1]):
+        raise UsageError(f"{config.model} diverged in epoch {len(history['loss'])}; lower the learning rate")
+    seconds = time.perf_counter() - start + before.seconds
+    trained = _network(config, data, **options)  # in float32, and with its softmax
+    trained.set_weights(network.get_weights())
+    return Run(dataclasses.replace(config, batch_size=size), trained, history, seconds)
+
+
+def _network(config: TrainConfig, data: Source, **options: Any) -> keras.Model:
     channels = data.image_shape[2]
     is_raw = get_variant(config.model).data.is_raw
     stats = ([0.0] * channels, [1.0] * channels) if is_raw else data.pixel_stats
     sized = {"input_shape": data.image_shape, "classes": data.classes, "pixel_stats": stats}
-    model = create_model(config.model, **sized, **options)
-    batch_size = config.batch_size or batch_size_for(data)
-    steps_of_epoch = -(-len(data.x_train) // batch_size)
-    model.compile(
-        _optimizer(config, steps_of_epoch * config.epochs),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-        jit_compile=jit_compile(),
-    )
-    model.optimizer.build(model.trainable_variables)
-    before = load_checkpoint(checkpoint, model) if checkpoint and resume and checkpoint.exists() else Progress()
-    images = AUGMENTATIONS[config.augment](data.x_train, data.y_train, batch_size, config.seed, before.epoch)
-    start = time.perf_counter()
-    with bar(config.model, steps_of_epoch * (config.epochs - before.epoch)) as step:
-        kept = [Checkpoints(checkpoint, before, config.seed)] if checkpoint else []
-        history = model.fit(
-            images,
-            shuffle=False,  # the batches are
-            initial_epoch=before.epoch,
-            epochs=config.epochs,
-            validation_data=(data.x_test, data.y_test),
-            verbose=0,
-            callbacks=[FitProgress(step, config.epochs), *(kept or [keras.callbacks.TerminateOnNaN()])],
-        ).history
-    figures = kept[0].progress.history if kept else {key: list(map(float, values)) for key, values in history.items()}
-    if not np.isfinite(figures["loss"][-1]):
-        raise UsageError(f"{config.model} diverged in epoch {len(figures['loss'])}; lower the learning rate")
-    seconds = time.perf_counter() - start + before.seconds
-    return Run(dataclasses.replace(config, batch_size=batch_size), model, figures, seconds)
+    try:
+        return create_model(config.model, **sized, **options)
+    except TypeError as error:  # an option that its family does not have
+        raise UsageError(str(error)) from error
 
 
-def _optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
-    """SGD with Nesterov's momentum; its rate warms up over a tenth of the steps and follows a cosine to 0."""
-    warmup = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        config.learning_rate / warmup, max(1, steps - warmup), warmup_target=config.learning_rate, warmup_steps=warmup
-    )
-    optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return optimizer
+@contextlib.contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def batch_size_for(data: Dataset) -> int:
-    """Images per step where nobody says."""
-    return 32 if len(data.x_train) < SMALL_SET else 128
+@contextlib.contextmanager
+def _enough_memory(checkpoint: Path | None) -> Iterator[None]:
+    """Says in one line what each backend has its own words for."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in NO_MEMORY):
+            raise
+        kept = f"{checkpoint} stays as it is" if checkpoint and is_begun(checkpoint) else "no epoch was done"
+        raise UsageError(f"out of memory ({first_line(error)}); {kept}; take a smaller --batch-size") from error
 
 
-def jit_compile() -> str | bool:
+def batch_size_for(images: int) -> int:
+    """Images per step where nobody says, of a set of so many."""
+    return 32 if images < SMALL_SET else 128
+
+
+def jit_compile(wanted: str = "auto") -> str | bool:
     """Keras's own choice, except for TensorFlow on a CPU, where XLA compiles for minutes and then runs slower."""
+    if wanted != "auto":
+        return wanted == "on"
     if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
         return False
     return "auto"
 
 
-def check(config: TrainConfig, data: Dataset) -> None:
+def check(config: TrainConfig, data: Source) -> None:
     """Finds what would stop a run, before any time is spent on it.
 
     Raises:
-        UsageError: If a setting is out of range, or the model is unknown or cannot take images of that size.
+        UsageError: If a setting is out of range, or the model is unknown or cannot take such images.
     """
     config.check()
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("images are (height, width, channels); set Keras's image_data_format to channels_last")
     get_variant(config.model).resolve_input(data.image_shape)
+    if "randaugment" in config.augment and not data.is_bytes:
+        raise UsageError("augment: randaugment is for pixels from 0 to 255, as uint8; these are others")
 
 
 def finite(history: dict[str, list[float]]) -> History:
     """JSON has no infinity: an early epoch whose test loss overflows is null."""
     return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
-
-
-CHECKPOINT = "checkpoint.npz"
-FILES = ("model.keras", "history.csv", "config.json", "curves.png")
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
@@ -157,11 +220,8 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{out} already holds a trained model; choose another --out or pass --overwrite")
 
 
-def open_run(config: TrainConfig, out: Path, *, resume: bool, overwrite: bool) -> Path:
+def open_run(config: TrainConfig, out: Path, *, resume: bool, overwrite: bool) -> None:
     """Prepares the folder of a run that may be interrupted, and notes what decides it beside its checkpoint.
-
-    Returns:
-        The path of the checkpoint.
 
     Raises:
         UsageError: As `check_folder`, or if the folder holds an interrupted run and neither `resume` nor `overwrite` is
@@ -170,24 +230,24 @@ def open_run(config: TrainConfig, out: Path, *, resume: bool, overwrite: bool) -
     if resume and overwrite:
         raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
     checkpoint = out / CHECKPOINT
-    interrupted = checkpoint.exists() and not overwrite
+    interrupted = is_begun(checkpoint) and not overwrite
     check_folder(out, overwrite=overwrite or (interrupted and resume))
     if interrupted and not resume:
         raise UsageError(f"{out} holds an interrupted run; pass --resume to go on or --overwrite to start again")
-    note, own = _note(checkpoint), asdict(config) | {"backend": keras.backend.backend()}
+    note = _note(checkpoint)
+    own = json.loads(json.dumps(asdict(config))) | {"backend": keras.backend.backend()}  # tuples become lists
     if interrupted:
         _compare(note, own)
     if overwrite:
-        close_run(checkpoint)
+        close_run(out)
     with replacing(note) as part:
         part.write_text(json.dumps(own, indent=2, allow_nan=False) + "\n")
-    return checkpoint
 
 
-def close_run(checkpoint: Path) -> None:
-    """Removes the checkpoint of a run whose results are written."""
-    checkpoint.unlink(missing_ok=True)
-    _note(checkpoint).unlink(missing_ok=True)
+def close_run(out: Path) -> None:
+    """Removes the checkpoints of a run whose results are written."""
+    remove_checkpoint(out / CHECKPOINT)
+    _note(out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _note(checkpoint: Path) -> Path:
@@ -204,14 +264,17 @@ def _compare(note: Path, own: dict[str, Any]) -> None:
             raise UsageError(f"{note} says {key} = {noted.get(key)}, not {value}; resume a run as it was started")
 
 
-def save(run: Run, out: Path) -> None:
-    """Writes `model.keras`, `history.csv`, `config.json` and `curves.png` into the folder `out`."""
+def save(run: Run, data: Source, out: Path) -> None:
+    """Writes `model.keras`, `history.csv`, `config.json` and `curves.png` into the folder `out`.
+
+    Where the classes have names, `labels.txt`, too, which `keras-resnets export --labels` takes.
+    """
+    if data.names:
+        with replacing(out / "labels.txt") as part:
+            part.write_text("\n".join(data.names) + "\n")
     with replacing(out / "model.keras") as part:
         run.model.save(part)
-    with replacing(out / "history.csv") as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *run.history])
-        writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*run.history.values(), strict=True), 1))
+    write_history(run.history, out / "history.csv")
     with replacing(out / "config.json") as part:
         part.write_text(json.dumps(describe(run), indent=2, allow_nan=False) + "\n")
     with replacing(out / "curves.png") as part:

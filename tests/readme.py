@@ -150,7 +150,7 @@ def sweep() -> str:
     last = list(results["models"].values())[-1]
     environment = last["environment"]
     note = (
-        f"`keras-resnets sweep` after `keras-resnets train --data {results['data']} --augment crops "
+        f"`keras-resnets sweep` after `keras-resnets train --data {results['data']} --augment crop flip "
         f"--learning-rate 0.1`, seed {last['training']['seed']} (n = 1), few epochs: the networks are far "
         f"from their best. All {results['test_images']:,} test images; QAT: quantization-aware training for "
         f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "

@@ -1,72 +1,82 @@
+import keras
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 
+from recipes import augment as module
 from recipes.augment import (
-    AUGMENTATIONS,
+    OPERATIONS,
     PADDING,
     SCALING,
     SHEARING,
     SQUEEZING,
+    TRANSFORMS,
     TRANSLATION,
-    CropsAndFlips,
-    Distortions,
+    Augmented,
+    Mixing,
+    augment,
+    draws_of,
+    mix,
+    shares,
 )
 
-every = pytest.mark.parametrize("augmented", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+every = pytest.mark.parametrize("name", TRANSFORMS)
+SHAPE = (8, 6, 3)
 
 
-def images(count=40):
-    return np.random.default_rng(0).integers(1, 256, (count, 8, 6, 3)).astype(np.uint8), np.arange(count)
+def images(count=40, shape=SHAPE):
+    return np.random.default_rng(0).integers(1, 256, (count, *shape)).astype(np.uint8)
+
+
+def draws(count, name, seed=0):
+    return np.random.default_rng(seed).random((count, TRANSFORMS[name].draws), np.float32)
+
+
+def apply(name, x, numbers=None):
+    numbers = draws(len(x), name) if numbers is None else numbers
+    return keras.ops.convert_to_numpy(TRANSFORMS[name].apply(keras.ops.cast(x, "float32"), keras.ops.array(numbers)))
 
 
 @every
-def test_every_image_comes_once_an_epoch_with_its_label(augmented):
-    x, y = images()
-    batches = augmented(x, y, 16, seed=0)
-    assert [len(batches[index][1]) for index in range(len(batches))] == [16, 16, 8]
-    assert sorted(np.concatenate([batches[index][1] for index in range(3)])) == list(range(40))
+def test_an_image_is_changed_by_its_own_numbers_alone(name):
+    x = images()
+    numbers = draws(len(x), name)
+    together = apply(name, x, numbers)
+    assert together.shape == x.shape
+    assert (np.abs(together - x).max((1, 2, 3)) > 0.5).mean() > 0.2, "it does something"
+    for one in (0, 7, 39):
+        alone = apply(name, x[one : one + 1], numbers[one : one + 1])
+        np.testing.assert_allclose(alone[0], together[one], atol=1e-3)
 
 
-@every
-def test_seed_and_epoch_decide(augmented):
-    x, y = images()
-
-    def epochs(seed):
-        batches = augmented(x, y, 40, seed)
-        first = batches[0][0]
-        batches.on_epoch_end()
-        return first, batches[0][0]
-
-    (first, second), (again, _), (other, _) = epochs(1), epochs(1), epochs(2)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(first, other)
-
-
-def test_an_image_is_a_crop_of_its_padded_self():
-    x, y = images()
-    seen = set()
-    for crop, label in zip(*CropsAndFlips(x, y, 40, seed=0)[0], strict=True):
-        assert crop.dtype == np.uint8
-        padded = np.pad(x[label], ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
+def test_a_crop_is_of_the_padded_image():
+    x, seen = images(1500), set()
+    for cropped, image in zip(apply("crop", x), x, strict=True):
+        padded = np.pad(image, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
         places = [
-            (row, column, mirrored)
+            (row, column)
             for row in range(2 * PADDING + 1)
             for column in range(2 * PADDING + 1)
-            for mirrored in (False, True)
-            if np.array_equal(padded[row : row + 8, column : column + 6][:, :: -1 if mirrored else 1], crop)
+            if np.array_equal(padded[row : row + 8, column : column + 6], cropped)
         ]
-        assert len(places) >= 1
+        assert len(places) == 1
         seen.update(places)
-    assert len({row for row, _, _ in seen}) > 5
-    assert {mirrored for _, _, mirrored in seen} == {False, True}
+    assert len(seen) == (2 * PADDING + 1) ** 2
+
+
+def test_half_of_the_images_are_mirrored():
+    x = images(400)
+    flipped = apply("flip", x)
+    same, mirrored = ((flipped == other).all((1, 2, 3)) for other in (x, x[:, :, ::-1]))
+    assert (same ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250
 
 
 def test_a_distorted_spot_keeps_within_what_is_promised():
     height, width = 40, 48
     rows, columns = np.mgrid[:height, :width]
     spot = np.exp(-((rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2) / 18)[None, :, :, None]
-    distorted, _ = Distortions(np.repeat(spot, 1000, 0), np.zeros(1000), 1000, seed=0)[0]
+    distorted = apply("distort", np.repeat(spot, 1000, 0))
     mass = distorted.sum((1, 2, 3))
     y, x = ((distorted[..., 0] * axis).sum((1, 2)) / mass for axis in (rows, columns))
     height_of, width_of = (
@@ -89,7 +99,7 @@ def test_a_distorted_spot_keeps_within_what_is_promised():
 def test_shearing_moves_rows_sideways():
     bar = np.zeros((500, 41, 41, 1), np.uint8)
     bar[:, 10:31, 19:22] = 255
-    distorted, _ = Distortions(bar, np.zeros(500), 500, seed=0)[0]
+    distorted = apply("distort", bar)
     above, below = (
         (distorted[:, rows, :, 0] * np.arange(41)).sum((1, 2)) / distorted[:, rows, :, 0].sum((1, 2))
         for rows in (slice(12, 18), slice(23, 29))
@@ -98,3 +108,111 @@ def test_shearing_moves_rows_sideways():
     assert slopes.min() < -0.15
     assert slopes.max() > 0.15
     assert abs(slopes).max() < 1.1 * SHEARING * np.exp(SCALING + SQUEEZING)
+
+
+def test_half_of_the_images_lose_a_rectangle():
+    x = images(400, (20, 30, 3))
+    changed = (apply("erase", x) != x).any(-1)
+    erased = changed.any((1, 2))
+    assert 150 < erased.sum() < 250
+    areas = changed[erased].mean((1, 2))
+    assert 0 < areas.min() < 0.08
+    assert 0.25 < areas.max() < 0.45
+    for mask in changed[erased]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.97, "a rectangle"
+
+
+def operated(name, image, *, side=0.9):
+    """One operation of RandAugment on an image, with a positive sign."""
+    which = (OPERATIONS.index(name) + 0.5) / len(OPERATIONS)
+    done = module._operate(keras.ops.cast(image[None], "float32"), keras.ops.array([which]), keras.ops.array([side]))
+    return keras.ops.convert_to_numpy(done)[0]
+
+
+FACTOR = 1 + module.ENHANCEMENT
+PILLOW = {
+    "identity": (lambda image: image, 0),
+    "autocontrast": (ImageOps.autocontrast, 1.2),
+    "equalize": (ImageOps.equalize, 0),
+    "solarize": (lambda image: ImageOps.solarize(image, int(module.THRESHOLD) + 1), 0),
+    "posterize": (lambda image: ImageOps.posterize(image, 7), 0),
+    "color": (lambda image: ImageEnhance.Color(image).enhance(FACTOR), 1.2),
+    "contrast": (lambda image: ImageEnhance.Contrast(image).enhance(FACTOR), 1.2),
+    "brightness": (lambda image: ImageEnhance.Brightness(image).enhance(FACTOR), 1.2),
+    "sharpness": (lambda image: ImageEnhance.Sharpness(image).enhance(FACTOR), 1.2),
+}
+
+
+@pytest.mark.parametrize("name", PILLOW)
+def test_operations_are_those_of_pillow(name):
+    image = np.random.default_rng(1).normal(120, 30, (24, 32, 3)).clip(0, 255).astype(np.uint8)
+    reference, error = PILLOW[name]
+    np.testing.assert_allclose(operated(name, image), np.asarray(reference(Image.fromarray(image))), atol=error + 1e-3)
+
+
+def test_geometric_operations_move_a_spot():
+    height, width = 41, 61
+    image = np.zeros((height, width, 1), np.float32)
+    image[8:13, 43:48] = 200.0  # ten rows above the middle, fifteen columns right of it
+
+    def moved(name, side):
+        spot = operated(name, image, side=side)[..., 0] - operated(name, image * 0, side=side)[..., 0]
+        y, x = np.mgrid[:height, :width]
+        return (spot * x).sum() / spot.sum() - 45, (spot * y).sum() / spot.sum() - 10
+
+    angle = np.radians(module.DEGREES)
+    turned = 15 * np.cos(angle) - 10 * np.sin(angle) - 15, -10 * np.cos(angle) - 15 * np.sin(angle) + 10
+    expected = {
+        "rotate": turned,
+        "shear_x": (10 * module.SHEAR, 0),
+        "shear_y": (0, -15 * module.SHEAR),
+        "translate_x": (-module.SHIFT * width, 0),
+        "translate_y": (0, -module.SHIFT * height),
+    }
+    for name, way in expected.items():
+        np.testing.assert_allclose(moved(name, 0.9), way, atol=0.3, err_msg=name)
+    np.testing.assert_allclose(moved("translate_x", 0.1), (module.SHIFT * width, 0), atol=0.3)
+
+
+def test_two_operations_of_fourteen_on_each_image():
+    x = np.repeat(images(1, (16, 16, 3)), 600, 0)
+    kinds = {image.tobytes() for image in apply("randaugment", x).round(2)}
+    assert 100 < len(kinds) <= len(OPERATIONS) ** 2 * 4
+
+
+@pytest.mark.parametrize("mixing", [Mixing(mixup=0.4), Mixing(cutmix=1.0), Mixing(0.4, 1.0)], ids=repr)
+def test_images_mix_as_far_as_their_labels(mixing):
+    count, shape = 300, (32, 24, 1)
+    own = np.zeros((count, *shape), np.float32)
+    own[: count // 2] = 1.0  # the other of each is from the other half
+    mixed = mixing.draw(np.random.default_rng(0), count, shape)
+    pictures = keras.ops.convert_to_numpy(mix(keras.ops.array(own), keras.ops.array(mixed)))
+    share = shares(mixed, shape)
+    np.testing.assert_allclose(pictures.mean((1, 2, 3)), np.where(own[:, 0, 0, 0] == 1, share, 1 - share), atol=1e-5)
+    assert share.min() < 0.2
+    assert share.max() > 0.95
+    cut = np.isin(pictures, [0.0, 1.0]).all((1, 2, 3))
+    assert 0.4 < cut.mean() < 0.7 if mixing.mixup and mixing.cutmix else cut.all() == (not mixing.mixup)
+
+
+def test_transforms_take_their_own_columns_in_one_order():
+    x = images()
+    transforms = ("flip", "crop")  # however they are named
+    numbers = np.random.default_rng(0).random((len(x), draws_of(transforms)), np.float32)
+    expected = apply("flip", apply("crop", x, numbers[:, :2]), numbers[:, 2:])
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(augment({"images": x, "draws": numbers}, transforms)), expected
+    )
+
+
+def test_only_training_changes_images():
+    x = images(4)
+    seen = keras.Sequential([keras.layers.Input(SHAPE), keras.layers.Flatten()])
+    model = Augmented(seen, ("flip",))
+    batch = {"images": x, "draws": np.zeros((4, 1), np.float32)}
+    plain, tested, trained = (
+        keras.ops.convert_to_numpy(one) for one in (model(x), model(batch), model(batch, training=True))
+    )
+    np.testing.assert_array_equal(plain, tested)
+    np.testing.assert_array_equal(trained, x[:, :, ::-1].reshape(4, -1))

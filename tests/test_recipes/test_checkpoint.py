@@ -13,7 +13,7 @@ import pytest
 from games import tiny_game
 
 from keras_resnets import UsageError
-from recipes.checkpoint import Checkpoints, Progress, load_checkpoint, save_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint, save_checkpoint
 from recipes.config import DcganConfig, GanConfig
 from recipes.gan import batches
 from recipes.generation import build, draw, sampled_generator, scaled
@@ -52,6 +52,23 @@ class TestFile:
             with pytest.raises(UsageError, match=r"a\.npz cannot be read: .*--overwrite"):
                 load_checkpoint(path, model)
             assert_same(state(model), before)
+
+    def test_the_one_before_stays(self, tmp_path):
+        path = tmp_path / "a.npz"
+        model, data = tiny_game("dense")
+        save_checkpoint(path, model, Progress(1))
+        first = state(model)
+        model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
+        save_checkpoint(path, model, Progress(2))
+        assert load_checkpoint(path, model).epoch == 2
+        path.write_bytes(b"half")
+        assert load_checkpoint(path, model).epoch == 1
+        assert_same(state(model), first)
+        path.unlink()  # killed between the two renamings
+        assert is_begun(path)
+        assert load_checkpoint(path, model).epoch == 1
+        remove_checkpoint(path)
+        assert not is_begun(path)
 
     def test_of_another_network(self, tmp_path):
         save_checkpoint(tmp_path / "a.npz", tiny_game("dense")[0], Progress(1, {}))

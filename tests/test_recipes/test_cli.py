@@ -46,7 +46,7 @@ def test_info_prints_what_a_network_costs(cli):
 @pytest.mark.slow
 def test_three_steps(cli, blobs_file, tmp_path):
     folder, file = tmp_path / "r20", tmp_path / "r20.tflite"
-    train = ("train", "--model", "resnet20", "--data", blobs_file, "--epochs", 4, "--out", folder, "--batch-size", 16)
+    train = ("train", "--model", "resnet20", "--data", blobs_file, "--epochs", 6, "--out", folder, "--batch-size", 16)
     code, out, err = cli(*train)
     assert (code, err) == (0, "")
     assert "test accuracy" in out

@@ -22,7 +22,7 @@ def path(trained, blobs_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r8"
     folder.mkdir()
     trained.save(folder / "model.keras")
-    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": "none"}))
+    (folder / "config.json").write_text(json.dumps({"data": str(blobs_file), "augment": []}))
     return folder / "model.keras"
 
 
@@ -48,7 +48,7 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     with pytest.raises(UsageError, match="--overwrite"):
         compress(path, CompressConfig(method=("prune", "qat")))
     results = json.loads((out / "compress.json").read_text())
-    assert results["config"]["augment"] == "none"
+    assert results["config"]["augment"] == []
     assert [len(results["history"][method]["loss"]) for method in ("prune", "qat")] == [4, 4]
     aware = keras.models.load_model(out / "model.keras")
     assert np.mean(aware.predict(data.x_test, verbose=0).argmax(-1) == data.y_test) > 0.8
@@ -58,15 +58,13 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
 
 
 def test_the_training_says_what_the_settings_do_not(path, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": "crops"}))
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": ["crop", "flip"]}))
     found = completed(CompressConfig(), tmp_path / "model.keras")
-    assert (found.data, found.augment) == ("digits", "crops")
-    told = completed(CompressConfig(data="cifar10", augment="none"), tmp_path / "model.keras")
-    assert (told.data, told.augment) == ("cifar10", "none")
+    assert (found.data, found.augment) == ("digits", ("crop", "flip"))
+    told = completed(CompressConfig(data="cifar10", augment=()), tmp_path / "model.keras")
+    assert (told.data, told.augment) == ("cifar10", ())
     (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
-    with pytest.raises(
-        UsageError, match=r"config\.json says augment is True; give --augment, one of none, crops, distortions"
-    ):
+    with pytest.raises(UsageError, match=r"config\.json says augment is True; give --augment, any of crop, flip"):
         completed(CompressConfig(), tmp_path / "model.keras")
 
 

@@ -9,7 +9,7 @@ from keras_resnets import UsageError, create_model, model_info
 from recipes import degradation as module
 from recipes.config import DegradationConfig
 from recipes.degradation import Network, Outcome, degradation, degradations, networks, sentences
-from recipes.train import Run
+from recipes.train import CHECKPOINT, Run
 
 pytestmark = pytest.mark.once
 
@@ -73,8 +73,8 @@ def trained(monkeypatch):
     """Notes what is trained instead of training it."""
     done = []
 
-    def train(config, data, checkpoint, resume, **options):
-        checkpoint.touch()
+    def train(config, data, folder, resume, **options):
+        (folder / CHECKPOINT).touch()
         done.append((config.model, options))
         return Run(config, create_model("resnet8", input_shape=(16, 16, 3)), HISTORY, 1.0)
 

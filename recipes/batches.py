@@ -1,0 +1,117 @@
+"""Batches of a training set in memory, in an order and with random numbers that seed and epoch alone decide."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from recipes.augment import Mixing, augment, draws_of, shares
+from recipes.config import Augmentation
+
+Batch = tuple[dict[str, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a network is to say of an image.
+
+    Attributes:
+        classes: Number of classes.
+        smoothing: Probability that is spread over all classes.
+        mixing: How images are mixed with one another.
+
+    References: label smoothing: Szegedy et al. 2015, arXiv:1512.00567, section 7.
+    """
+
+    classes: int
+    smoothing: float = 0.0
+    mixing: Mixing = field(default_factory=Mixing)
+
+    @property
+    def are_soft(self) -> bool:
+        """Whether a target is a probability for each class, and not a class."""
+        return bool(self.smoothing or self.mixing)
+
+    def of(self, labels: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+        """The targets of training images, each mixed with that from the batch's end as far as it is not its own."""
+        if not self.are_soft:
+            return labels
+        hard = self.plain(labels)
+        soft = (1 - self.smoothing) * hard + self.smoothing / self.classes
+        return soft if own is None else own[:, None] * soft + (1 - own[:, None]) * soft[::-1]
+
+    def plain(self, labels: np.ndarray) -> np.ndarray:
+        """The targets of test images."""
+        return np.eye(self.classes, dtype=np.float32)[labels] if self.are_soft else labels
+
+    def loss(self) -> keras.losses.Loss:
+        """The cross-entropy of logits with them."""
+        cross = keras.losses.CategoricalCrossentropy if self.are_soft else keras.losses.SparseCategoricalCrossentropy
+        return cross(from_logits=True)
+
+
+def batches(
+    images: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    *,
+    seed: int,
+    targets: Targets,
+    transforms: Sequence[Augmentation] = (),
+    epoch: int = 0,
+    step: int = 0,
+) -> Iterator[Batch]:
+    """Batches without end, one epoch after the other; the last of an epoch may be smaller.
+
+    Args:
+        images: Shape (n, height, width, channels).
+        labels: Their classes, shape (n,).
+        size: Images a batch.
+        seed: Seed of order and random numbers.
+        targets: What becomes of the labels.
+        transforms: What will be done to the images.
+        epoch: The epoch to begin in.
+        step: The batch of it to begin with.
+
+    Yields:
+        Images with the random numbers that `recipes.augment.augment` takes, and targets.
+    """
+    while True:
+        random = np.random.default_rng((seed, epoch))
+        order = random.permutation(len(labels))
+        draws = random.random((len(labels), draws_of(transforms)), np.float32)
+        mixed = targets.mixing.draw(random, len(labels), images.shape[1:]) if targets.mixing else None
+        for start in range(step * size, len(labels), size):
+            part = slice(start, start + size)
+            batch, own = {"images": images[order[part]], "draws": draws[part]}, None
+            if mixed is not None:
+                batch["mixed"], own = mixed[part], shares(mixed[part], images.shape[1:])
+            yield batch, targets.of(labels[order[part]], own)
+        epoch, step = epoch + 1, 0
+
+
+class Changed(keras.utils.PyDataset):
+    """Images as augmentation has changed them, for what trains in another process.
+
+    Args:
+        images: As `batches` takes them, like what follows.
+        labels: Their classes.
+        size: Images a batch.
+        seed: Seed of order and random numbers.
+        transforms: What is done to the images.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, size: int, seed: int, transforms: Any) -> None:
+        super().__init__()
+        self._steps, self._transforms = -(-len(labels) // size), transforms
+        targets = Targets(int(labels.max()) + 1)
+        self._batches = batches(images, labels, size, seed=seed, targets=targets, transforms=transforms)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        batch, labels = next(self._batches)
+        return keras.ops.convert_to_numpy(augment(batch, self._transforms)), labels

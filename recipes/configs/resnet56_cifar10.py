@@ -1,0 +1,12 @@
+"""ResNet-56 on CIFAR-10: 93.03% in the paper.
+
+    keras-resnets train --config resnet56_cifar10 --out runs/resnet56_cifar10
+
+Expected: a test accuracy of 93.03% (one run of the paper's); 94.37% in chenyaofo's zoo.
+Source: He et al. 2015, arXiv:1512.03385, section 4.2 and Table 6.
+"""
+
+from recipes.config import TrainConfig
+from recipes.configs._cifar import HE2015
+
+CONFIG = TrainConfig(model="resnet56", **HE2015)

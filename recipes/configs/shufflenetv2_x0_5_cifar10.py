@@ -1,0 +1,12 @@
+"""ShuffleNetV2 x0.5 on CIFAR-10: 90.13% in chenyaofo's zoo.
+
+    keras-resnets train --config shufflenetv2_x0_5_cifar10 --out runs/shufflenetv2_x0_5_cifar10
+
+Expected: a test accuracy of 90.13%.
+Source: chenyaofo/pytorch-cifar-models; the papers have no CIFAR networks.
+"""
+
+from recipes.config import TrainConfig
+from recipes.configs._cifar import MOBILE
+
+CONFIG = TrainConfig(model="shufflenetv2_x0_5_cifar", **MOBILE)

@@ -1,0 +1,12 @@
+"""ShuffleNetV2 x1 on CIFAR-10: 92.98% in chenyaofo's zoo.
+
+    keras-resnets train --config shufflenetv2_x1_0_cifar10 --out runs/shufflenetv2_x1_0_cifar10
+
+Expected: a test accuracy of 92.98%.
+Source: chenyaofo/pytorch-cifar-models; the papers have no CIFAR networks.
+"""
+
+from recipes.config import TrainConfig
+from recipes.configs._cifar import MOBILE
+
+CONFIG = TrainConfig(model="shufflenetv2_x1_0_cifar", **MOBILE)

@@ -1,0 +1,22 @@
+"""WRN-28-10 on CIFAR-10: 96.00% in the paper.
+
+    keras-resnets train --config wideresnet28_10_cifar10 --out runs/wideresnet28_10_cifar10
+
+Expected: a test accuracy of 96.00% (median of five runs).
+Source: Zagoruyko & Komodakis 2016, arXiv:1605.07146, section 3 and Table 5: 200 epochs, weight decay 5e-4. A cosine
+stands for its steps of a fifth.
+"""
+
+from recipes.config import TrainConfig
+
+CONFIG = TrainConfig(
+    model="wideresnet28_10",
+    data="cifar10",
+    epochs=200,
+    batch_size=128,
+    learning_rate=0.1,
+    schedule="cosine",
+    warmup=0.01,
+    weight_decay=5e-3,
+    augment=("crop", "flip"),
+)

@@ -1,0 +1,222 @@
+"""Image folders of any size: found, checked before training, decoded by Grain in worker processes."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnets import UsageError
+from recipes.augment import draws_of, shares
+from recipes.batches import Batch, Targets
+from recipes.config import Augmentation
+from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode
+from recipes.progress import bar
+
+ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+LISTED = 10  # files that a message names
+SAMPLE = 2000  # images whose pixels mean and standard deviation are taken of
+AHEAD = 2  # batches that a worker decodes ahead
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Images in `train/CLASS/*` and `val/CLASS/*`, decoded to squares of one size.
+
+    Attributes:
+        root: The folder.
+        names: Of the classes, in the order of their numbers: that of the alphabet.
+        train: Training files.
+        val: Test files.
+        side: Side of the images.
+        workers: Processes that decode; 0: this one.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    train: Files
+    val: Files
+    side: int
+    workers: int
+
+    is_bytes = True
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.side, self.side, 3
+
+    @property
+    def images(self) -> int:
+        """Number of training images."""
+        return len(self.train)
+
+    @cached_property
+    def pixel_stats(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over the middles of up to 2,000 training images."""
+        chosen = np.random.default_rng(0).permutation(len(self.train))[:SAMPLE]
+        sums = np.zeros((2, 3))
+        for one in chosen:
+            pixels = decode(self.train.root / self.train.paths[one], self.side).reshape(-1, 3) / 255.0
+            sums += pixels.mean(0), (pixels**2).mean(0)
+        mean, square = sums / len(chosen)
+        std = np.sqrt(np.maximum(square - mean**2, 1e-14))
+        return (255 * mean).tolist(), (255 * std).tolist()
+
+    def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        """What of the augmentation is left to the training step: all but the crops."""
+        return tuple(name for name in transforms if name != "crop")
+
+    def training(
+        self,
+        size: int,
+        *,
+        seed: int,
+        targets: Targets,
+        transforms: tuple[Augmentation, ...],
+        epoch: int,
+        step: int,
+    ) -> Iterator[Batch]:
+        """Batches without end, one epoch after the other, as `recipes.batches.batches`."""
+        count, steps = len(self.train), -(-len(self.train) // size)
+        left = self.in_step(transforms)
+        source = TrainingBatches(self.train, size, self.side, seed, "crop" in transforms, epoch * steps + step)
+        decoded = self._decoded(source)
+        while True:
+            # Another stream than that of the order, which the workers draw
+            random = np.random.default_rng((seed, epoch, steps))
+            draws = random.random((count, draws_of(left)), np.float32)
+            mixed = targets.mixing.draw(random, count, self.image_shape) if targets.mixing else None
+            for start in range(step * size, count, size):
+                images, labels = next(decoded)
+                part = slice(start, start + size)
+                batch, own = {"images": images, "draws": draws[part]}, None
+                if mixed is not None:
+                    batch["mixed"], own = mixed[part], shares(mixed[part], self.image_shape)
+                yield batch, targets.of(labels, own)
+            epoch, step = epoch + 1, 0
+
+    def validation(self, size: int, targets: Targets) -> keras.utils.PyDataset:
+        """Batches of all test images."""
+        return _Validation(self, size, targets)
+
+    def _decoded(self, source: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        import grain  # takes a second to load
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # Grain's workers read flags of it, which no command line here has
+            flags.FLAGS.mark_as_parsed()
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+        batches = grain.MapDataset.source(source).to_iter_dataset(options)
+        if self.workers:
+            batches = batches.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=AHEAD)
+            )
+        return iter(batches)
+
+
+class _Validation(keras.utils.PyDataset):
+    """Test batches one after the other, each time from the first."""
+
+    def __init__(self, folder: ImageFolder, size: int, targets: Targets) -> None:
+        super().__init__()
+        self._folder, self._targets = folder, targets
+        self._source = HeldOutBatches(folder.val, size, folder.side)
+        self._decoded: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index == 0:
+            self._decoded = self._folder._decoded(self._source)
+        images, labels = next(self._decoded)
+        return images, self._targets.plain(labels)
+
+
+def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolder:
+    """Finds the images of a folder and makes sure that all of them can be decoded.
+
+    What was checked once is remembered in the user's cache folder until a file changes.
+
+    Args:
+        root: With `train/CLASS/*` and `val/CLASS/*`: .bmp, .jpeg, .jpg, .png and .webp; other files are passed over.
+        side: Side of the images, in pixels.
+        workers: Processes that decode; None: one for each processor but one.
+
+    Raises:
+        UsageError: If a folder is missing, a class has no image, or is only in `val`, or files are damaged, which the
+            message names.
+    """
+    workers = max(1, len(os.sched_getaffinity(0)) - 1) if workers is None else workers
+    if workers < 0:
+        raise UsageError(f"workers must be at least 0, got {workers}")
+    found = {part: _classes(root / part) for part in ("train", "val")}
+    names = tuple(found["train"])
+    unknown = sorted(set(found["val"]) - set(names))
+    if unknown:
+        raise UsageError(f"{root}: {_some(unknown)} only in val, not in train; the network cannot learn it")
+    empty = [f"{part}/{name}" for part, classes in found.items() for name, files in classes.items() if not files]
+    if empty:
+        kinds = ", ".join(sorted(ENDINGS))
+        raise UsageError(f"{root}: no images in {_some(empty)}; put {kinds} files there or remove it")
+    train, val = (_files(root / part, found[part], names) for part in ("train", "val"))
+    _check(root, [train, val], workers)
+    return ImageFolder(root, names, train, val, side, workers)
+
+
+def _classes(folder: Path) -> dict[str, list[str]]:
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder}; give one with train/CLASS/* and val/CLASS/*")
+    classes = {
+        entry.name: sorted(file.name for file in entry.iterdir() if file.suffix.lower() in ENDINGS)
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+    if not classes:
+        raise UsageError(f"{folder} has no folders of classes; give one with train/CLASS/* and val/CLASS/*")
+    return classes
+
+
+def _files(folder: Path, classes: dict[str, list[str]], names: Sequence[str]) -> Files:
+    pairs = [(f"{name}/{file}", names.index(name)) for name, files in classes.items() for file in files]
+    return Files(folder, [path for path, _ in pairs], np.array([label for _, label in pairs], np.int64))
+
+
+def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
+    """Decodes every file, unless the same files were found good before."""
+    paths = [part.root / path for part in parts for path in part.paths]
+    digest = hashlib.sha256()
+    for path in paths:
+        stat = path.stat()
+        digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    seen = cache / "keras-resnets" / "folders" / digest.hexdigest()
+    if seen.exists():
+        return
+    damaged = []
+    with bar(f"check {root.name}", len(paths)) as step, ThreadPoolExecutor(max(1, workers)) as pool:
+        for path, trouble in zip(paths, pool.map(damage, paths), strict=True):
+            step()
+            if trouble:
+                damaged.append(f"{path.relative_to(root)} ({trouble})")
+    if damaged:
+        raise UsageError(f"{root}: {len(damaged)} damaged: {_some(damaged)}; repair or remove them")
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+
+
+def _some(things: Sequence[str]) -> str:
+    more = len(things) - LISTED
+    return ", ".join(things[:LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,95 @@
+"""Where a training run has its images from: a set in memory or a folder of any size."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from recipes.batches import Batch, Targets
+from recipes.config import Augmentation, TrainConfig
+from recipes.data import Dataset, load
+from recipes.folders import open_folder
+
+# Height, width, channels and classes of sets that `--smoke` does without
+SHAPES = {"cifar10": (32, 32, 3, 10), "cifar100": (32, 32, 3, 100), "mnist": (28, 28, 1, 10)}
+SHAPES["fashion_mnist"] = SHAPES["mnist"]
+SMOKE_BATCH, SMOKE_STEPS = 8, 2
+
+
+class Source(Protocol):
+    """Training and test images of some classes."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, where they are known."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+
+    @property
+    def pixel_stats(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel."""
+
+    @property
+    def images(self) -> int:
+        """Number of training images."""
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether pixels go from 0 to 255."""
+
+    def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        """What of the augmentation is left to the training step."""
+
+    def training(
+        self,
+        size: int,
+        *,
+        seed: int,
+        targets: Targets,
+        transforms: tuple[Augmentation, ...],
+        epoch: int,
+        step: int,
+    ) -> Iterator[Batch]:
+        """Batches without end, as `recipes.batches.batches`."""
+
+    def validation(self, size: int, targets: Targets) -> Any:
+        """Test images and their targets, as `fit` takes them."""
+
+
+def open_source(config: TrainConfig, workers: int | None = None) -> Source:
+    """The data of a run.
+
+    Args:
+        config: What decides the run.
+        workers: Processes that decode the images of a folder; None: one for each processor but one.
+
+    Raises:
+        UsageError: If there is no such data, or it does not hold what it should.
+    """
+    if Path(config.data).is_dir():
+        return open_folder(Path(config.data), config.image_size, workers)
+    return load(config.data)
+
+
+def made_up(config: TrainConfig) -> tuple[TrainConfig, Dataset]:
+    """Some noise in the shape of a run's data, and the run as one short epoch of it."""
+    side = config.image_size
+    height, width, channels, classes = SHAPES.get(config.data, (side, side, 3, 10))
+    if config.data.endswith(".npz") or config.data.startswith("digits"):
+        data = load(config.data)
+        (height, width, channels), classes = data.image_shape, data.classes
+    count = max(SMOKE_BATCH * SMOKE_STEPS, classes)
+    random = np.random.default_rng(config.seed)
+    images = random.integers(0, 256, (count, height, width, channels), np.uint8)
+    labels = np.arange(count) % classes
+    test = slice(0, SMOKE_BATCH)
+    data = Dataset("made up", images, labels, images[test], labels[test], classes)
+    return replace(config, epochs=1, batch_size=-(-count // SMOKE_STEPS)), data

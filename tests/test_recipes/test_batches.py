@@ -1,0 +1,58 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from recipes.augment import Mixing
+from recipes.batches import Changed, Targets, batches
+
+X, Y = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(8, 1).repeat(8, 2), np.arange(40) % 4
+PLAIN = Targets(4)
+
+
+def stream(seed=0, targets=PLAIN, **start):
+    return batches(X, Y, 16, seed=seed, targets=targets, transforms=("crop", "flip"), **start)
+
+
+def same(left, right):
+    (images, targets), (others, other_targets) = left, right
+    return np.array_equal(targets, other_targets) and all(np.array_equal(images[key], others[key]) for key in images)
+
+
+def test_every_image_comes_once_an_epoch_with_its_label():
+    epoch = list(itertools.islice(stream(), 3))
+    assert [len(labels) for _, labels in epoch] == [16, 16, 8]
+    found = np.concatenate([batch["images"][:, 0, 0, 0] for batch, _ in epoch])
+    assert sorted(found) == list(range(40))
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in epoch]), Y[found])
+    assert epoch[0][0]["draws"].shape == (16, 3)
+    assert "mixed" not in epoch[0][0]
+
+
+@pytest.mark.parametrize("targets", [PLAIN, Targets(4, mixing=Mixing(0.2, 1.0))], ids=["plain", "mixed"])
+def test_it_goes_on_in_the_middle_of_an_epoch(targets):
+    whole = list(itertools.islice(stream(targets=targets), 9))
+    rest = list(itertools.islice(stream(targets=targets, epoch=1, step=1), 5))
+    assert all(map(same, whole[4:], rest))
+    assert not same(whole[0], whole[3])
+    assert not same(whole[0], next(stream(seed=1, targets=targets)))
+
+
+def test_targets_are_probabilities_where_they_are_soft():
+    labels = np.array([0, 1, 3])
+    assert PLAIN.of(labels) is labels
+    smooth = Targets(4, smoothing=0.2)
+    np.testing.assert_allclose(smooth.of(labels)[0], [0.85, 0.05, 0.05, 0.05])
+    np.testing.assert_array_equal(smooth.plain(labels)[2], [0, 0, 0, 1])
+    mixed = Targets(4, mixing=Mixing(0.2)).of(labels, np.array([0.75, 1.0, 0.5]))
+    np.testing.assert_allclose(mixed, [[0.75, 0, 0, 0.25], [0, 1, 0, 0], [0.5, 0, 0, 0.5]])
+    loss = smooth.loss()(smooth.plain(labels), np.log(smooth.of(labels)))
+    assert float(loss) == pytest.approx(-np.log(0.85), rel=1e-5)
+
+
+def test_for_another_process_images_are_changed_already():
+    changed = Changed(X, Y, 16, seed=0, transforms=("flip",))
+    assert len(changed) == 3
+    images, labels = changed[0]
+    np.testing.assert_array_equal(images[:, 0, 0, 0], next(stream())[0]["images"][:, 0, 0, 0])
+    np.testing.assert_array_equal(labels, next(stream())[1])

@@ -1,0 +1,55 @@
+"""The settings of published results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import recipes.configs
+from keras_resnets import get_variant
+from recipes.configs import find_config, list_configs
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_a_file_says_what_it_is_to_reach_and_how(name):
+    config = find_config(name)
+    config.check()
+    get_variant(config.model)
+    text = (Path(recipes.configs.__file__).parent / f"{name}.py").read_text()
+    assert re.search(rf"^    keras-resnets train --config {name} (--data imagenet )?--out runs/{name}$", text, re.M)
+    assert re.search(r"^Expected: ", text, re.M)
+    assert re.search(r"^Source: ", text, re.M)
+    assert list_configs()[name]
+
+
+def test_a_config_gives_the_defaults_of_the_command(cli, tmp_path):
+    options = ("--config", "resnet8_cifar10", "--epochs", "7", "--smoke")
+    code, out, err = cli("train", *options, "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    assert "on images that are made up" in out
+    assert '"model": "resnet8"' in (tmp_path / "run" / "config.json").read_text()
+    code, out, _ = cli("train", "--config=resnet8_cifar10", "--help")
+    assert code == 0
+    assert re.search(r"default:\W+resnet8\)", out)
+
+
+def test_an_unknown_config_is_one_line(cli):
+    code, _, err = cli("train", "--config", "resnet9", "--out", "x")
+    assert code == 2
+    assert "no settings named 'resnet9'; `keras-resnets configs` lists them" in err
+
+
+def test_the_list(cli):
+    code, out, _ = cli("configs")
+    assert code == 0
+    assert re.search(r"^resnet20_cifar10 +ResNet-20 on CIFAR-10: 91\.25% in the paper\.$", out, re.M)
+    assert "_cifar " not in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["seresnet20_cifar10", "mobilenetv2_x0_5_cifar10"])
+def test_smoke(cli, tmp_path, name):
+    code, _, err = cli("train", "--config", name, "--smoke", "--out", tmp_path)
+    assert (code, err) == (0, "")

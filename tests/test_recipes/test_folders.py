@@ -1,0 +1,179 @@
+"""Image folders, from files on the disk to training."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_resnets import UsageError
+from recipes.augment import Mixing
+from recipes.batches import Targets
+from recipes.decode import HeldOutBatches, decode, order_of
+from recipes.folders import open_folder
+
+COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
+PLAIN = Targets(3)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Photographs of a colour each, of many sizes and kinds."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 5)):
+        for name, colour in COLOURS.items():
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for one in range(count):
+                size = random.integers(40, 90, 2)
+                noise = random.integers(-20, 20, (*size, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                ending = ("jpg", "png", "JPEG", "bmp")[one % 4]
+                Image.fromarray(pixels).save(folder / f"{one:02}.{ending}")
+            (folder / "Thumbs.db").write_text("no image")
+    return tmp_path
+
+
+def names_of(images):
+    """The class whose colour an image has."""
+    return images.mean((1, 2)).argmax(-1)[:, None] == np.array([[2, 1, 0]])
+
+
+def test_batches_hold_images_with_their_labels(root):
+    folder = open_folder(root, 32, workers=0)
+    assert (folder.names, folder.images, folder.image_shape) == (("blue", "green", "red"), 36, (32, 32, 3))
+    stream = folder.training(16, seed=0, targets=PLAIN, transforms=("crop", "flip"), epoch=0, step=0)
+    epoch = list(itertools.islice(stream, 3))
+    assert [len(labels) for _, labels in epoch] == [16, 16, 4]
+    labels = np.concatenate([labels for _, labels in epoch])
+    images = np.concatenate([batch["images"] for batch, _ in epoch])
+    assert np.bincount(labels).tolist() == [12, 12, 12]
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(names_of(images).argmax(1), labels)
+    assert epoch[0][0]["draws"].shape == (16, 1), "the crop is done"
+    assert folder.in_step(("crop", "flip")) == ("flip",)
+
+
+@pytest.mark.once
+def test_worker_processes_give_the_same_and_go_on_anywhere(root):
+    targets = Targets(3, mixing=Mixing(0.2))
+    alone, helped = (open_folder(root, 32, workers=workers) for workers in (0, 2))
+    options = {"seed": 3, "targets": targets, "transforms": ("crop",)}
+    whole = list(itertools.islice(alone.training(16, **options, epoch=0, step=0), 9))
+    rest = list(itertools.islice(helped.training(16, **options, epoch=1, step=2), 4))
+    for (batch, labels), (other, other_labels) in zip(whole[5:], rest, strict=True):
+        np.testing.assert_array_equal(labels, other_labels)
+        for key in batch:
+            np.testing.assert_array_equal(batch[key], other[key])
+    assert not np.array_equal(whole[0][0]["images"], whole[3][0]["images"])
+
+
+def test_validation_starts_again_each_time(root):
+    folder = open_folder(root, 32, workers=0)
+    batches = folder.validation(4, Targets(3, smoothing=0.1))
+    for _ in range(2):
+        seen = [batches[index] for index in range(len(batches))]
+        assert [len(labels) for _, labels in seen] == [4, 4, 4, 3]
+        np.testing.assert_array_equal(np.concatenate([labels for _, labels in seen]).argmax(1), np.repeat(range(3), 5))
+
+
+def test_a_test_image_is_the_middle(tmp_path):
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    pixels[4:60, 36:92] = 200  # 7/8 of the shorter side
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    middle = decode(tmp_path / "a.png", 28)
+    assert (middle[1:-1, 1:-1] > 170).all()
+    assert (middle[2:-2, 2:-2] == 200).all()
+    random = np.random.default_rng(0)
+    crops = np.stack([decode(tmp_path / "a.png", 28, random) for _ in range(50)])
+    assert crops.shape == (50, 28, 28, 3)
+    assert crops.mean((1, 2, 3)).std() > 20
+
+
+def test_grey_and_transparent_images_become_coloured(tmp_path):
+    Image.new("L", (20, 20), 77).save(tmp_path / "grey.png")
+    Image.new("RGBA", (20, 20), (1, 2, 3, 100)).save(tmp_path / "clear.png")
+    assert decode(tmp_path / "grey.png", 8)[0, 0].tolist() == [77, 77, 77]
+    assert decode(tmp_path / "clear.png", 8)[0, 0].tolist() == [1, 2, 3]
+
+
+def test_pixel_statistics(root):
+    folder = open_folder(root, 32, workers=0)
+    mean, std = folder.pixel_stats
+    pixels = np.concatenate([HeldOutBatches(folder.train, 36, 32)[0][0]]).reshape(-1, 3)
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-3)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-3)
+
+
+def test_orders_are_those_of_sets_in_memory():
+    np.testing.assert_array_equal(order_of(5, 2, 40), np.random.default_rng((5, 2)).permutation(40))
+
+
+def broken(root):
+    for name in ("train/red/00.jpg", "val/blue/01.png"):
+        content = (root / name).read_bytes()
+        (root / name).write_bytes(content[: len(content) // 2])
+
+
+def emptied(root):
+    for file in (root / "train" / "green").iterdir():
+        file.unlink()
+
+
+def unknown(root):
+    (root / "val" / "violet").mkdir()
+
+
+def missing(root):
+    (root / "val").rename(root / "test")
+
+
+WRONG = {
+    "damaged": (broken, r"2 damaged: train/red/00\.jpg \(.*\), val/blue/01\.png \(.*\); repair or remove them"),
+    "empty": (emptied, r"no images in train/green; put \.bmp"),
+    "only in val": (unknown, r"violet only in val, not in train"),
+    "no val": (missing, r"no folder .*/val; give one with train/CLASS"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_would_stop_a_run_is_found_before_it(root, kind):
+    spoil, message = WRONG[kind]
+    spoil(root)
+    with pytest.raises(UsageError, match=message):
+        open_folder(root, 32, workers=0)
+
+
+def test_files_are_checked_once_until_one_changes(root, monkeypatch):
+    open_folder(root, 32, workers=0)
+    checked = []
+    monkeypatch.setattr("recipes.folders.damage", checked.append)
+    open_folder(root, 32, workers=0)
+    assert not checked
+    broken(root)
+    open_folder(root, 32, workers=0)
+    assert len(checked) == 51
+
+
+@pytest.mark.slow
+def test_the_command_learns_from_a_folder(cli, root, tmp_path):
+    out = tmp_path / "out"
+    options = ("--model", "resnet8", "--data", root, "--image-size", 32, "--augment", "crop", "flip", "--workers", 0)
+    code, printed, err = cli("train", *options, "--epochs", 6, "--batch-size", 12, "--out", out)
+    assert (code, err) == (0, "")
+    assert (out / "labels.txt").read_text() == "blue\ngreen\nred\n"
+    model = keras.models.load_model(out / "model.keras")
+    assert model.output_shape == (None, 3)
+    folder = open_folder(root, 32, workers=0)
+    images, labels = folder.validation(15, PLAIN)[0]
+    accuracy = (model.predict(images, verbose=0).argmax(1) == labels).mean()
+    assert accuracy > 0.9
+    assert f"test accuracy {accuracy:.2%}" in printed
