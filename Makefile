@@ -30,9 +30,10 @@ pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax fo
 		marks="not once"; \
 	done
 
-bench: $(VENV)/.installed-test ## Measure import and build time, adversarial steps, and what the LiteRT harness costs
+bench: $(VENV)/.installed-test ## Measure import and build time, training and adversarial steps, and the LiteRT harness
 	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/import_and_build.py; done
 	@set -e; for backend in jax torch; do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/adversarial_steps.py; done
+	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/training.py; done
 	$(BIN)/python tests/benchmarks/harness.py
 
 proof: $(VENV)/.installed-test ## Compare every network on all backends, its .keras file and its .tflite file: an hour

@@ -89,10 +89,26 @@ class ImageFolder:
         step: int,
     ) -> Iterator[Batch]:
         """Batches without end, one epoch after the other, as `recipes.batches.batches`."""
-        count, steps = len(self.train), -(-len(self.train) // size)
-        left = self.in_step(transforms)
+        steps = -(-len(self.train) // size)
         source = TrainingBatches(self.train, size, self.side, seed, "crop" in transforms, epoch * steps + step)
         decoded = self._decoded(source)
+        try:
+            yield from self._drawn(decoded, size, seed, targets, self.in_step(transforms), epoch, step)
+        finally:
+            decoded.close()  # ends the workers
+
+    def _drawn(
+        self,
+        decoded: Iterator[tuple[np.ndarray, np.ndarray]],
+        size: int,
+        seed: int,
+        targets: Targets,
+        left: tuple[Augmentation, ...],
+        epoch: int,
+        step: int,
+    ) -> Iterator[Batch]:
+        """Decoded batches with the random numbers of what is left to do to them."""
+        count, steps = len(self.train), -(-len(self.train) // size)
         while True:
             # Another stream than that of the order, which the workers draw
             random = np.random.default_rng((seed, epoch, steps))
@@ -111,7 +127,8 @@ class ImageFolder:
         """Batches of all test images."""
         return _Validation(self, size, targets)
 
-    def _decoded(self, source: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _decoded(self, source: Any) -> Any:
+        """Grain's iterator over a source of batches."""
         import grain  # takes a second to load
         from absl import flags
 

@@ -16,7 +16,9 @@ import numpy as np
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
 from keras_resnets.errors import first_line
+from recipes._backend import native
 from recipes.augment import Augmented, Mixing
+from recipes.averages import AveragedInTests
 from recipes.batches import Targets
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
@@ -82,7 +84,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
     with _precision(config.precision):
-        network = _network(config, data, classifier_activation=None, **options)
+        network = native(_network(config, data, classifier_activation=None, **options))
     model = Augmented(network, data.in_step(config.augment))
     size = config.batch_size or batch_size_for(data.images)
     steps = -(-data.images // size)
@@ -100,7 +102,7 @@ def train(
     with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance, _enough_memory(path):
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
         if config.ema:
-            shown.append(keras.callbacks.SwapEMAWeights())
+            shown.append(AveragedInTests())
         if folder:
             shown.append(HistoryFile(folder / "history.csv", before.history))
             shown += [TensorBoard(folder / "tensorboard")] if tensorboard else []

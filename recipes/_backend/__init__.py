@@ -1,8 +1,9 @@
-"""The only place where a gradient is taken: one module a backend, the same class in each.
+"""The only place where a backend is used by itself: one module a backend, the same names in each.
 
 `Steps.train_step` lets `fit` run `Adversarial.step`; `Steps.value_and_gradients(loss, variables)` calls `loss()` and
 returns its value and its gradients, and lets what the call assigns (BatchNorm statistics, random states) stand. The
-gradient of a variable that the loss misses is zero.
+gradient of a variable that the loss misses is zero. `native(network)` is a network to train in its place, where Keras's
+layers cost more than the backend's own.
 """
 
 import keras
@@ -10,13 +11,16 @@ import keras
 match keras.backend.backend():
     case "jax":
         from recipes._backend._jax import Steps
+        from recipes._backend._keras_layers import native
     case "torch":
         from recipes._backend._torch import Steps  # type: ignore[assignment]
+        from recipes._backend._torch_layers import native
     case "tensorflow":
+        from recipes._backend._keras_layers import native
         from recipes._backend._tensorflow import Steps  # type: ignore[assignment]
     case other:
         from keras_resnets import UsageError
 
-        raise UsageError(f"adversarial training runs on tensorflow, jax or torch, not on {other}; set KERAS_BACKEND")
+        raise UsageError(f"recipes run on tensorflow, jax or torch, not on {other}; set KERAS_BACKEND")
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "native"]

@@ -166,7 +166,7 @@ def test_files_are_checked_once_until_one_changes(root, monkeypatch):
 @pytest.mark.slow
 def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     out = tmp_path / "out"
-    options = ("--model", "resnet8", "--data", root, "--image-size", 32, "--augment", "crop", "flip", "--workers", 0)
+    options = ("--model", "lenet5", "--data", root, "--image-size", 32, "--augment", "crop", "flip", "--workers", 0)
     code, printed, err = cli("train", *options, "--epochs", 6, "--batch-size", 12, "--out", out)
     assert (code, err) == (0, "")
     assert (out / "labels.txt").read_text() == "blue\ngreen\nred\n"

@@ -200,12 +200,12 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(data, tmp_path, 
 
 
 def test_averaged_weights_are_tested_and_kept(data):
-    config = replace(SMALL, ema=0.999, epochs=1)
+    config = replace(SMALL, model="lenet5", ema=0.9, epochs=2)
     averaged, plain = train(config, data), train(replace(config, ema=0.0), data)
     averaged.model.compile(loss="sparse_categorical_crossentropy", jit_compile=False)
     loss = averaged.model.evaluate(data.x_test, data.y_test, verbose=0)
     assert loss == pytest.approx(averaged.history["val_loss"][-1], rel=1e-3)
-    assert averaged.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-4)
+    assert averaged.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-3), "it trains as without"
     assert averaged.history["val_loss"] != pytest.approx(plain.history["val_loss"], rel=1e-3)
 
 

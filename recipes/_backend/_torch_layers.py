@@ -1,0 +1,110 @@
+"""Layers that train as PyTorch's own do, with the names, weights and results of Keras's.
+
+Keras 3.15 copies what it convolves to `channels_first` memory and back, and puts BatchNorm together from single
+operations: together a third of a ResNet-20's step on a CPU. Here images stay as they are, in `channels_last` memory.
+"""
+
+from typing import Any
+
+import keras
+import torch
+from torch.nn import functional
+
+
+def native(network: keras.Model) -> keras.Model:
+    """The same network, to train: convolutions and BatchNorms that PyTorch computes in one operation each.
+
+    Args:
+        network: A functional model.
+
+    Returns:
+        Another model with the same weights, in the same order.
+    """
+    made = keras.models.clone_model(network, clone_function=_clone)
+    made.set_weights(network.get_weights())
+    return made
+
+
+def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return OWN.get(type(layer), type(layer)).from_config(layer.get_config())
+
+
+def _first(x: torch.Tensor) -> torch.Tensor:
+    """A view of (n, height, width, channels) as PyTorch counts the axes."""
+    return x.permute(0, 3, 1, 2)
+
+
+def _last(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _padding(layer: Any) -> list[int] | None:
+    """Pixels on each side, where both sides have as many; None: they have not, or the axes are others."""
+    if layer.data_format != "channels_last":
+        return None
+    if layer.padding == "valid":
+        return [0, 0]
+    reach = [rate * (size - 1) for rate, size in zip(layer.dilation_rate, layer.kernel_size, strict=True)]
+    if layer.padding != "same" or any(stride != 1 for stride in layer.strides) or any(one % 2 for one in reach):
+        return None
+    return [one // 2 for one in reach]
+
+
+class Conv2D(keras.layers.Conv2D):
+    """A convolution without copies of what it reads."""
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, c) -> (n, h', w', filters)."""
+        padding = _padding(self)
+        if padding is None:
+            return super().call(inputs)
+        kernel = keras.ops.convert_to_tensor(self.kernel).permute(3, 2, 0, 1)
+        bias = keras.ops.convert_to_tensor(self.bias) if self.use_bias else None
+        outputs = functional.conv2d(
+            _first(inputs), kernel, bias, self.strides, padding, self.dilation_rate, groups=self.groups
+        )
+        return self.activation(_last(outputs))
+
+
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """A depthwise convolution without copies of what it reads."""
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, c) -> (n, h', w', c * depth_multiplier)."""
+        padding = _padding(self)
+        if padding is None:
+            return super().call(inputs)
+        kernel = keras.ops.convert_to_tensor(self.kernel)
+        height, width, channels, multiplier = kernel.shape
+        kernel = kernel.permute(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+        bias = keras.ops.convert_to_tensor(self.bias) if self.use_bias else None
+        outputs = functional.conv2d(
+            _first(inputs), kernel, bias, self.strides, padding, self.dilation_rate, groups=channels
+        )
+        return self.activation(_last(outputs))
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """BatchNorm whose statistics, scaling and gradient are one operation each."""
+
+    def call(self, inputs: torch.Tensor, training: bool | None = None, mask: Any = None) -> torch.Tensor:
+        """As Keras's; elsewhere than in training on images it is Keras's."""
+        last = inputs.ndim == 4 and self.axis in (-1, 3)
+        if not (training and self.trainable and last and self.gamma is not None) or self.synchronized:
+            return super().call(inputs, training=training, mask=mask)
+        gamma, beta = self.gamma.value, None if self.beta is None else self.beta.value
+        outputs, mean, deviation = torch.native_batch_norm(
+            _first(inputs), gamma, beta, None, None, True, 0.0, self.epsilon
+        )
+        with torch.no_grad():  # biased, as Keras's is; PyTorch's own would be unbiased
+            variance = deviation.pow(-2) - self.epsilon
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving.value * self.momentum + now * (1 - self.momentum))
+        return _last(outputs)
+
+
+OWN: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+    keras.layers.BatchNormalization: BatchNormalization,
+}

@@ -1,0 +1,68 @@
+"""A network to train is the same network, on every backend."""
+
+import keras
+import numpy as np
+import pytest
+from tiny import build_tiny, randomize
+
+from recipes._backend import native
+
+SHAPE = (8, 16, 16, 3)
+IMAGES = np.random.default_rng(0).normal(size=SHAPE).astype("float32")
+LABELS = np.arange(8) % 4
+
+
+def test_it_computes_the_same(tiny):
+    fast = native(tiny)
+    assert [weight.path for weight in fast.weights] == [weight.path for weight in tiny.weights]
+    images = np.random.default_rng(0).normal(size=(2, *tiny.input_shape[1:])).astype("float32")
+    for ours, theirs in zip(*(keras.tree.flatten(model(images)) for model in (fast, tiny)), strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs), rtol=1e-4, atol=1e-5
+        )
+
+
+def steps(model, count):
+    """Weights and losses of some steps of SGD."""
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=False)
+    losses = [float(model.train_on_batch(IMAGES, LABELS)) for _ in range(count)]
+    return model.get_weights(), losses
+
+
+@pytest.mark.parametrize("kind", ["cifar_a", "densenet_bc", "preact", "shufflenetv2"])
+def test_it_learns_the_same(kind):
+    plain = randomize(build_tiny(kind))
+    fast = native(plain)
+    if fast is plain:
+        pytest.skip("Keras's own layers train on this backend")
+    (ours, our_losses), (theirs, their_losses) = steps(fast, 1), steps(plain, 1)
+    np.testing.assert_allclose(our_losses, their_losses, rtol=1e-4)
+    for weight, one, other in zip(plain.weights, ours, theirs, strict=True):
+        assert np.abs(one - other).max() < 2e-3 * max(1e-3, np.abs(other).max()), weight.path
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2D(6, 3, padding="same", activation="relu"),
+        keras.layers.Conv2D(6, (3, 5), strides=2, padding="same"),
+        keras.layers.Conv2D(6, 3, dilation_rate=2, padding="same", groups=3),
+        keras.layers.Conv2D(6, 2, padding="same", use_bias=False),
+        keras.layers.Conv2D(6, 3, strides=2, padding="valid"),
+        keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+        keras.layers.DepthwiseConv2D(3, strides=2, padding="valid", use_bias=False),
+        keras.layers.BatchNormalization(momentum=0.7, epsilon=1e-3),
+        keras.layers.BatchNormalization(center=False),
+        keras.layers.BatchNormalization(scale=False),
+    ],
+    ids=str,
+)
+def test_a_layer_is_keras_s(layer):
+    inputs = keras.Input(SHAPE[1:])
+    plain = keras.Model(inputs, layer(inputs))
+    fast = native(plain)
+    for training in (True, False):
+        ours, theirs = (keras.ops.convert_to_numpy(one(IMAGES, training=training)) for one in (fast, plain))
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    for one, other in zip(fast.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
