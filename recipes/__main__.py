@@ -73,6 +73,9 @@ class Train(TrainConfig):
     """Processes that decode the images of a folder; None: one for each processor but one."""
     tensorboard: bool = False
     """Write the history as event files for TensorBoard, too; needs the extra `tensorboard`."""
+    distribute: bool = False
+    """Share every batch among all devices of this machine (TensorFlow, JAX) or all processes that torchrun has started
+    (PyTorch); the weights become those of one device with the same batches."""
     smoke: bool = False
     """Train for two steps on images that are made up, in the shape of the data: does all of it work?"""
 
@@ -84,10 +87,18 @@ class Train(TrainConfig):
         config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
         if self.checkpoint_steps < 1:
             _fail(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
+        over = None
+        if self.distribute:
+            from recipes._backend import spread
+
+            over = spread()
+        is_first = over is None or over.rank == 0
+        console.quiet = not is_first
         made = made_up(config) if self.smoke else None
         config, data = made or (config, open_source(config, self.workers))
         check(config, data)
-        open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
+        if is_first:
+            open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
         run = train(
             config,
             data,
@@ -95,7 +106,10 @@ class Train(TrainConfig):
             resume=self.resume,
             every=self.checkpoint_steps,
             tensorboard=self.tensorboard,
+            over=over,
         )
+        if not is_first:
+            return
         save(run, data, self.out)
         close_run(self.out)
         console.print(

@@ -300,15 +300,21 @@ class Augmented(keras.Model):
     Args:
         network: From images to probabilities.
         transforms: What is done to the images of a batch, as `augment` takes it; images alone stay as they are.
+        forward: What computes the outputs of the network in training; None: the network.
     """
 
-    def __init__(self, network: keras.Model, transforms: Sequence[Augmentation]) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        transforms: Sequence[Augmentation],
+        forward: Callable[..., Tensor] | None = None,
+    ) -> None:
         super().__init__(name=network.name, dtype="float32")  # the numbers; the network computes in its own types
-        self.network = network
+        self.network, self._forward = network, forward or network
         self._transforms = tuple(transforms)
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         """Classifies images or a batch with its random numbers."""
         if isinstance(inputs, dict):
             inputs = augment(inputs, self._transforms) if training else inputs["images"]
-        return self.network(inputs, training=training)
+        return (self._forward if training else self.network)(inputs, training=training)

@@ -1,6 +1,6 @@
 """Batches of a training set in memory, in an order and with random numbers that seed and epoch alone decide."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,7 @@ def batches(
     transforms: Sequence[Augmentation] = (),
     epoch: int = 0,
     step: int = 0,
+    multiple: int = 1,
 ) -> Iterator[Batch]:
     """Batches without end, one epoch after the other; the last of an epoch may be smaller.
 
@@ -74,6 +75,7 @@ def batches(
         transforms: What will be done to the images.
         epoch: The epoch to begin in.
         step: The batch of it to begin with.
+        multiple: What the size of every batch is a multiple of; images that are left over in an epoch are not used.
 
     Yields:
         Images with the random numbers that `recipes.augment.augment` takes, and targets.
@@ -83,13 +85,60 @@ def batches(
         order = random.permutation(len(labels))
         draws = random.random((len(labels), draws_of(transforms)), np.float32)
         mixed = targets.mixing.draw(random, len(labels), images.shape[1:]) if targets.mixing else None
-        for start in range(step * size, len(labels), size):
-            part = slice(start, start + size)
+        for part in parts(len(labels), size, multiple)[step:]:
             batch, own = {"images": images[order[part]], "draws": draws[part]}, None
             if mixed is not None:
                 batch["mixed"], own = mixed[part], shares(mixed[part], images.shape[1:])
             yield batch, targets.of(labels[order[part]], own)
         epoch, step = epoch + 1, 0
+
+
+class Stream(keras.utils.PyDataset):
+    """Batches without end that `fit` takes, and may look at twice: TensorFlow does so before it starts.
+
+    Args:
+        start: Gives the batches from one of that number on.
+    """
+
+    num_batches = None
+
+    def __init__(self, start: Callable[[int], Iterator[Batch]]) -> None:
+        super().__init__()
+        self._start, self._next = start, -1
+        self._batches: Iterator[Batch] = iter(())
+
+    def __getitem__(self, index: int) -> Batch:
+        if index != self._next:
+            self._batches = self._start(index)
+        self._next = index + 1
+        return next(self._batches)
+
+
+def parts(count: int, size: int, multiple: int = 1) -> list[slice]:
+    """Of so many images, those of each batch of an epoch; see `batches`."""
+    ends = [(start, min(size, count - start) // multiple * multiple) for start in range(0, count, size)]
+    return [slice(start, start + length) for start, length in ends if length]
+
+
+def cut(batch: Batch, count: int) -> list[Batch]:
+    """The parts of a batch that devices compute which do not see each other's images.
+
+    A part is some images from the front and their partners from the end: those are mixed with one another.
+
+    Args:
+        batch: Of a multiple of 2 * count images.
+        count: How many parts.
+    """
+    inputs, targets = batch
+    fronts = np.arange(len(targets) // 2).reshape(count, -1)
+    rows = [np.concatenate([front, len(targets) - 1 - front[::-1]]) for front in fronts]
+    return [({key: value[one] for key, value in inputs.items()}, targets[one]) for one in rows]
+
+
+def join(pieces: Sequence[Batch]) -> Batch:
+    """A batch that comes apart again into these, where it is cut in equal lengths."""
+    inputs = {key: np.concatenate([one[key] for one, _ in pieces]) for key in pieces[0][0]}
+    return inputs, np.concatenate([targets for _, targets in pieces])
 
 
 class Changed(keras.utils.PyDataset):

@@ -124,14 +124,18 @@ class Checkpoints(keras.callbacks.Callback):
         seed: What random numbers outside of the model's state follow from, with epoch and step: PyTorch draws those of
             a dropout there.
         every: Steps of an epoch between checkpoints within it; None: there are none.
+        writes: Whether it is this process that writes them.
 
     Raises:
         UsageError: In the step after which a loss is not finite; the checkpoint stays that of the epoch before.
     """
 
-    def __init__(self, path: Path, before: Progress, seed: int, every: int | None = None) -> None:
+    def __init__(
+        self, path: Path, before: Progress, seed: int, every: int | None = None, *, writes: bool = True
+    ) -> None:
         super().__init__()
         self.path, self.seed, self.every, self.progress = path, seed, every, before
+        self._writes = writes
         self._start = time.perf_counter() - before.seconds
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -151,7 +155,7 @@ class Checkpoints(keras.callbacks.Callback):
                 done = self.progress.epoch
                 kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
                 raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
-        if self.every and step % self.every == 0 and batch + 1 < self.params["steps"]:
+        if self.every and step % self.every == 0 and batch + 1 < self.params["steps"] and self._writes:
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
@@ -164,4 +168,5 @@ class Checkpoints(keras.callbacks.Callback):
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
         self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
-        save_checkpoint(self.path, self.model, self.progress)
+        if self._writes:
+            save_checkpoint(self.path, self.model, self.progress)

@@ -212,7 +212,7 @@ def fine_tune(
         keras.utils.set_random_seed(config.seed)
         targets = Targets(data.classes)
         history = changing.fit(
-            data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=0, step=0),
+            data.training(size, seed=config.seed, targets=targets, transforms=transforms),
             steps_per_epoch=steps // config.epochs,
             epochs=config.epochs,
             shuffle=False,  # the batches are

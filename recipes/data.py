@@ -55,6 +55,11 @@ class Dataset:
         return len(self.x_train)
 
     @property
+    def tested(self) -> int:
+        """Number of test images."""
+        return len(self.x_test)
+
+    @property
     def is_bytes(self) -> bool:
         """Whether pixels go from 0 to 255."""
         return self.x_train.dtype == np.uint8
@@ -64,7 +69,15 @@ class Dataset:
         return transforms
 
     def training(
-        self, size: int, *, seed: int, targets: Targets, transforms: Sequence[Augmentation], epoch: int, step: int
+        self,
+        size: int,
+        *,
+        seed: int,
+        targets: Targets,
+        transforms: Sequence[Augmentation],
+        epoch: int = 0,
+        step: int = 0,
+        multiple: int = 1,
     ) -> Iterator[Batch]:
         """Batches of training images, as `recipes.batches.batches`."""
         return batches(
@@ -76,6 +89,7 @@ class Dataset:
             transforms=transforms,
             epoch=epoch,
             step=step,
+            multiple=multiple,
         )
 
     def validation(self, size: int, targets: Targets) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ class TrainingBatches:
     Attributes:
         files: What is trained on.
         size: Images a batch; the last of an epoch may be smaller.
+        steps: Batches an epoch.
         side: Side of the square images.
         seed: Seed of order and crops.
         cropped: Whether a part of random area and shape is taken, or the middle.
@@ -45,6 +46,7 @@ class TrainingBatches:
 
     files: Files
     size: int
+    steps: int
     side: int
     seed: int
     cropped: bool
@@ -54,8 +56,7 @@ class TrainingBatches:
         return 2**40  # Grain asks; no training comes so far
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        steps = -(-len(self.files) // self.size)
-        epoch, step = divmod(self.start + int(index), steps)
+        epoch, step = divmod(self.start + int(index), self.steps)
         chosen = order_of(self.seed, epoch, len(self.files))[step * self.size : (step + 1) * self.size]
         random = np.random.default_rng((self.seed, epoch, step))
         return self._decode(chosen, random if self.cropped else None), self.files.labels[chosen]

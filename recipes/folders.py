@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_resnets import UsageError
 from recipes.augment import draws_of, shares
-from recipes.batches import Batch, Targets
+from recipes.batches import Batch, Targets, parts
 from recipes.config import Augmentation
 from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode
 from recipes.progress import bar
@@ -62,6 +62,11 @@ class ImageFolder:
         """Number of training images."""
         return len(self.train)
 
+    @property
+    def tested(self) -> int:
+        """Number of test images."""
+        return len(self.val)
+
     @cached_property
     def pixel_stats(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel over the middles of up to 2,000 training images."""
@@ -85,15 +90,17 @@ class ImageFolder:
         seed: int,
         targets: Targets,
         transforms: tuple[Augmentation, ...],
-        epoch: int,
-        step: int,
+        epoch: int = 0,
+        step: int = 0,
+        multiple: int = 1,
     ) -> Iterator[Batch]:
         """Batches without end, one epoch after the other, as `recipes.batches.batches`."""
-        steps = -(-len(self.train) // size)
-        source = TrainingBatches(self.train, size, self.side, seed, "crop" in transforms, epoch * steps + step)
+        steps = len(parts(len(self.train), size, multiple))
+        first = epoch * steps + step
+        source = TrainingBatches(self.train, size, steps, self.side, seed, "crop" in transforms, first)
         decoded = self._decoded(source)
         try:
-            yield from self._drawn(decoded, size, seed, targets, self.in_step(transforms), epoch, step)
+            yield from self._drawn(decoded, size, seed, targets, self.in_step(transforms), epoch, step, multiple)
         finally:
             decoded.close()  # ends the workers
 
@@ -106,17 +113,17 @@ class ImageFolder:
         left: tuple[Augmentation, ...],
         epoch: int,
         step: int,
+        multiple: int,
     ) -> Iterator[Batch]:
         """Decoded batches with the random numbers of what is left to do to them."""
-        count, steps = len(self.train), -(-len(self.train) // size)
+        count, every = len(self.train), parts(len(self.train), size, multiple)
         while True:
             # Another stream than that of the order, which the workers draw
-            random = np.random.default_rng((seed, epoch, steps))
+            random = np.random.default_rng((seed, epoch, len(every)))
             draws = random.random((count, draws_of(left)), np.float32)
             mixed = targets.mixing.draw(random, count, self.image_shape) if targets.mixing else None
-            for start in range(step * size, count, size):
-                images, labels = next(decoded)
-                part = slice(start, start + size)
+            for part in every[step:]:
+                images, labels = (one[: part.stop - part.start] for one in next(decoded))
                 batch, own = {"images": images, "draws": draws[part]}, None
                 if mixed is not None:
                     batch["mixed"], own = mixed[part], shares(mixed[part], self.image_shape)

@@ -42,6 +42,10 @@ class Source(Protocol):
         """Number of training images."""
 
     @property
+    def tested(self) -> int:
+        """Number of test images."""
+
+    @property
     def is_bytes(self) -> bool:
         """Whether pixels go from 0 to 255."""
 
@@ -55,8 +59,9 @@ class Source(Protocol):
         seed: int,
         targets: Targets,
         transforms: tuple[Augmentation, ...],
-        epoch: int,
-        step: int,
+        epoch: int = 0,
+        step: int = 0,
+        multiple: int = 1,
     ) -> Iterator[Batch]:
         """Batches without end, as `recipes.batches.batches`."""
 

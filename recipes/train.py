@@ -16,10 +16,10 @@ import numpy as np
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
 from keras_resnets.errors import first_line
-from recipes._backend import native
+from recipes._backend import Spread, native
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests
-from recipes.batches import Targets
+from recipes.batches import Batch, Stream, Targets, cut, join, parts
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
@@ -60,6 +60,7 @@ def train(
     resume: bool = False,
     every: int | None = None,
     tensorboard: bool = False,
+    over: Spread | None = None,
     **options: Any,
 ) -> Run:
     """Trains one model, sized for the data and with the normalisation of its pixels inside, if it was published so.
@@ -72,6 +73,7 @@ def train(
             had uninterrupted (on a CPU, same backend).
         every: Steps between checkpoints within an epoch; None: there are none.
         tensorboard: Whether to write the history for TensorBoard, too.
+        over: What shares every batch; None: this one device.
         options: Fields of the model's spec that differ from the registered ones.
 
     Returns:
@@ -79,15 +81,32 @@ def train(
 
     Raises:
         UsageError: If the model is unknown, cannot take images of that size, or diverges, the checkpoint does not
-            belong to it, or memory runs out.
+            belong to it, batches do not divide among the devices, or memory runs out.
     """
+    over = over or Spread()
+    with over.scope():
+        return _train(config, data, folder, resume, every, tensorboard, over, options)
+
+
+def _train(
+    config: TrainConfig,
+    data: Source,
+    folder: Path | None,
+    resume: bool,
+    every: int | None,
+    tensorboard: bool,
+    over: Spread,
+    options: dict[str, Any],
+) -> Run:
     keras.utils.set_random_seed(config.seed)
     options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
     with _precision(config.precision):
-        network = native(_network(config, data, classifier_activation=None, **options))
-    model = Augmented(network, data.in_step(config.augment))
+        network = over.network(native(_network(config, data, classifier_activation=None, **options)))
+    model = Augmented(network, data.in_step(config.augment), over.forward(network))
     size = config.batch_size or batch_size_for(data.images)
-    steps = -(-data.images // size)
+    if size % over.multiple:
+        raise UsageError(f"batch_size must be a multiple of {over.multiple} here, got {size}")
+    steps, tested = len(parts(data.images, size, over.multiple)), _test_size(data.tested, size, over.devices)
     targets = Targets(data.classes, config.label_smoothing, Mixing(config.mixup, config.cutmix))
     model.compile(
         optimizer_of(config, steps * config.epochs),
@@ -103,27 +122,35 @@ def train(
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
         if config.ema:
             shown.append(AveragedInTests())
-        if folder:
+        if folder and over.rank == 0:
             shown.append(HistoryFile(folder / "history.csv", before.history))
             shown += [TensorBoard(folder / "tensorboard")] if tensorboard else []
 
         def fit(now: Progress, steps_of_epoch: int, epochs: int) -> dict[str, list[float]]:
-            images = data.training(
-                size,
-                seed=config.seed,
-                targets=targets,
-                transforms=config.augment,
-                epoch=now.epoch,
-                step=now.step,
-            )
-            kept = Checkpoints(path, now, config.seed, every) if path else None
+            def start(batch: int) -> Iterator[Batch]:
+                epoch, step = divmod(now.epoch * steps + now.step + batch, steps)
+                images = data.training(
+                    size,
+                    seed=config.seed,
+                    targets=targets,
+                    transforms=config.augment,
+                    epoch=epoch,
+                    step=step,
+                    multiple=over.multiple,
+                )
+                if over.processes > 1:
+                    return (cut(one, over.processes)[over.rank] for one in images)
+                return (join(cut(one, over.devices)) for one in images) if over.apart else images
+
+            kept = Checkpoints(path, now, config.seed, every, writes=over.rank == 0) if path else None
             history = model.fit(
-                images,
+                Stream(start),
                 steps_per_epoch=steps_of_epoch,
                 initial_epoch=now.epoch,
                 epochs=epochs,
                 shuffle=False,  # the batches are
-                validation_data=data.validation(size, targets),
+                validation_data=data.validation(tested, targets),
+                validation_batch_size=tested,
                 verbose=0,
                 callbacks=[kept or keras.callbacks.TerminateOnNaN(), *shown],
             ).history
@@ -173,6 +200,16 @@ def _enough_memory(checkpoint: Path | None) -> Iterator[None]:
             raise
         kept = f"{checkpoint} stays as it is" if checkpoint and is_begun(checkpoint) else "no epoch was done"
         raise UsageError(f"out of memory ({first_line(error)}); {kept}; take a smaller --batch-size") from error
+
+
+def _test_size(images: int, most: int, devices: int) -> int:
+    """Test images per step: devices that share a step have as many each, and none is left out."""
+    if devices == 1:
+        return most
+    sizes = [size for size in range(devices, max(most, devices) + 1, devices) if images % size == 0]
+    if not sizes:
+        raise UsageError(f"distribute: {images:,} test images do not divide among {devices} devices; take fewer")
+    return sizes[-1]
 
 
 def batch_size_for(images: int) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import torch
+from torch import distributed
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
 
@@ -89,18 +91,40 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: torch.Tensor, training: bool | None = None, mask: Any = None) -> torch.Tensor:
         """As Keras's; elsewhere than in training on images it is Keras's."""
-        last = inputs.ndim == 4 and self.axis in (-1, 3)
-        if not (training and self.trainable and last and self.gamma is not None) or self.synchronized:
+        if not (training and self.trainable and self.axis in (-1, inputs.ndim - 1)) or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        if distributed.is_initialized():
+            return self._normalize_together(inputs)
+        if inputs.ndim != 4 or self.gamma is None:
             return super().call(inputs, training=training, mask=mask)
         gamma, beta = self.gamma.value, None if self.beta is None else self.beta.value
         outputs, mean, deviation = torch.native_batch_norm(
             _first(inputs), gamma, beta, None, None, True, 0.0, self.epsilon
         )
         with torch.no_grad():  # biased, as Keras's is; PyTorch's own would be unbiased
-            variance = deviation.pow(-2) - self.epsilon
-            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving.value * self.momentum + now * (1 - self.momentum))
+            self._move(mean, deviation.pow(-2) - self.epsilon)
         return _last(outputs)
+
+    def _normalize_together(self, inputs: torch.Tensor) -> torch.Tensor:
+        """By the statistics over the parts of the batch that all processes have, each of the same size."""
+        # PyTorch's SyncBatchNorm is for GPUs alone
+        x = inputs.float()
+        over = tuple(range(inputs.ndim - 1))
+        sums = torch.stack([x.mean(over), (x * x).mean(over)])
+        mean, square = all_reduce(sums) / distributed.get_world_size()
+        variance = square - mean * mean
+        with torch.no_grad():
+            self._move(mean, variance)
+        outputs = (x - mean) * torch.rsqrt(variance + self.epsilon)
+        if self.gamma is not None:
+            outputs = outputs * self.gamma.value
+        if self.beta is not None:
+            outputs = outputs + self.beta.value
+        return outputs.to(inputs.dtype)
+
+    def _move(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving.value * self.momentum + now * (1 - self.momentum))
 
 
 OWN: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {

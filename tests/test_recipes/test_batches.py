@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recipes.augment import Mixing
-from recipes.batches import Changed, Targets, batches
+from recipes.batches import Changed, Stream, Targets, batches
 
 X, Y = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(8, 1).repeat(8, 2), np.arange(40) % 4
 PLAIN = Targets(4)
@@ -48,6 +48,14 @@ def test_targets_are_probabilities_where_they_are_soft():
     np.testing.assert_allclose(mixed, [[0.75, 0, 0, 0.25], [0, 1, 0, 0], [0.5, 0, 0, 0.5]])
     loss = smooth.loss()(smooth.plain(labels), np.log(smooth.of(labels)))
     assert float(loss) == pytest.approx(-np.log(0.85), rel=1e-5)
+
+
+def test_a_stream_may_be_looked_at_twice():
+    batches = Stream(lambda number: stream(epoch=number // 3, step=number % 3))
+    first = [batches[0], batches[1]]
+    again = [batches[index] for index in range(7)]
+    assert all(map(same, first, again))
+    assert all(map(same, again, itertools.islice(stream(), 7)))
 
 
 def test_for_another_process_images_are_changed_already():

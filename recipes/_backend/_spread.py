@@ -1,0 +1,40 @@
+"""Over what a training step is spread, as the backends' modules say it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+def _itself(network: keras.Model) -> Any:
+    return network
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Devices and processes that share every batch. A step does to the weights what it does on one device.
+
+    Attributes:
+        rank: Number of this process, from 0, which writes the files.
+        processes: How many run the same command, each on its part of a batch.
+        devices: How many of this process share its part.
+        apart: Whether each device sees its own images alone; otherwise the step sees all of them.
+        scope: In which a network is built and trained.
+        network: Makes of a network one whose BatchNorms see the whole batch.
+        forward: Makes of a network what computes its outputs in training.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    devices: int = 1
+    apart: bool = False
+    scope: Callable[[], AbstractContextManager[Any]] = nullcontext
+    network: Callable[[keras.Model], keras.Model] = _itself
+    forward: Callable[[keras.Model], Callable[..., Any]] = _itself
+
+    @property
+    def multiple(self) -> int:
+        """What the size of a batch is a multiple of; parts of it are of pairs of images, which mix with one another."""
+        return self.devices * self.processes * (2 if self.apart else 1)

@@ -1,0 +1,32 @@
+"""All devices of this host, by MirroredStrategy, with BatchNorms that see the whole batch."""
+
+import os
+
+import keras
+import tensorflow as tf
+
+from keras_resnets import UsageError
+from recipes._backend._spread import Spread
+
+
+def spread() -> Spread:
+    """See `recipes._backend`."""
+    if "TF_CONFIG" in os.environ:
+        raise UsageError("distribute: TensorFlow spreads over one host; unset TF_CONFIG, or take torch and torchrun")
+    devices = [one.name for one in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+    if len(devices) < 2:
+        raise UsageError(f"distribute: TensorFlow has {devices[0]} alone; leave the option away")
+    strategy = tf.distribute.MirroredStrategy(devices)
+    return Spread(devices=len(devices), apart=True, scope=strategy.scope, network=_synchronized)
+
+
+def _synchronized(network: keras.Model) -> keras.Model:
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        return type(layer).from_config(config)
+
+    made = keras.models.clone_model(network, clone_function=clone)
+    made.set_weights(network.get_weights())
+    return made
