@@ -17,6 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: If the folder cannot be written.
+        OSError: Of the body; its `filename` is `path` where it names none.
     """
     ensure_folder(path.parent)
     if path.is_dir():
@@ -28,6 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.chmod(0o666 & ~_umask())  # mkstemp makes private files
         part.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import torch
 from torch import distributed
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
 
@@ -86,6 +85,22 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         return self.activation(_last(outputs))
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; the gradient of one's part is the sum of all gradients."""
+
+    @staticmethod
+    def forward(context: Any, part: torch.Tensor) -> torch.Tensor:
+        whole = part.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        whole = gradient.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+
 class BatchNormalization(keras.layers.BatchNormalization):
     """BatchNorm whose statistics, scaling and gradient are one operation each."""
 
@@ -111,7 +126,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         x = inputs.float()
         over = tuple(range(inputs.ndim - 1))
         sums = torch.stack([x.mean(over), (x * x).mean(over)])
-        mean, square = all_reduce(sums) / distributed.get_world_size()
+        mean, square = _Sum.apply(sums) / distributed.get_world_size()
         variance = square - mean * mean
         with torch.no_grad():
             self._move(mean, variance)

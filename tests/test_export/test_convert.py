@@ -286,6 +286,13 @@ def test_replacing_writes_all_or_nothing(tmp_path):
     assert mode == reference.stat().st_mode & 0o777
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space") as stop, replacing(tmp_path / "a.npz"):
+        raise OSError(28, "No space left on device")
+    assert stop.value.filename == str(tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
