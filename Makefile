@@ -70,16 +70,15 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
-# Epochs of ShuffleNetV2 in `make devices`.
-BRIEF := 6
+# Networks and epochs of `make devices`.
+DEVICES := resnet8:15 shufflenetv2_x0_5_cifar:6
 
-devices: $(VENV)/.installed-test ## Train two networks on CIFAR-10, measure them on every runtime, publish in the README: hours
-	$(BIN)/keras-resnets train --config resnet8_cifar10 --out runs/devices/resnet8
-	$(BIN)/keras-resnets train --model shufflenetv2_x0_5_cifar --epochs $(BRIEF) --data cifar10 --augment crop flip \
-		--learning-rate 0.1 --weight-decay 5e-4 --out runs/devices/shufflenetv2_x0_5_cifar
+devices: $(VENV)/.installed-test ## Train two networks on CIFAR-10, measure them on every runtime, publish in the README: an hour
+	@set -e; for entry in $(DEVICES); do $(BIN)/keras-resnets train --model $${entry%:*} --epochs $${entry#*:} \
+		--data cifar10 --augment crop flip --learning-rate 0.1 --weight-decay 5e-4 --out runs/devices/$${entry%:*}; done
 	$(BIN)/keras-resnets export runs/devices/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
 		--out runs/devices/resnet8_mcu.tflite
-	$(BIN)/keras-resnets bench runs/devices/resnet8/model.keras runs/devices/shufflenetv2_x0_5_cifar/model.keras \
+	$(BIN)/keras-resnets bench $(foreach entry,$(DEVICES),runs/devices/$(firstword $(subst :, ,$(entry)))/model.keras) \
 		runs/devices/resnet8_mcu.tflite mobilenetv2_x0_5_cifar --reference runs/devices/resnet8/model.keras \
 		--out runs/devices/bench
 	$(BIN)/python tests/benchmarks/converter.py runs/devices/resnet8/model.keras cifar10

@@ -321,9 +321,10 @@ def save(run: Run, data: Source, out: Path) -> None:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The configuration of a run with backend, versions and time, as JSON takes it."""
+    """The configuration of a run with backend, versions, time and the figures of its last epoch, as JSON takes it."""
     return asdict(run.config) | {
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "seconds": round(run.seconds, 1),
+        "last_epoch": {name: values[-1] for name, values in finite(run.history).items()},
     }

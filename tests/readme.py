@@ -281,11 +281,12 @@ def devices() -> str:
     drift = max(abs(harness[mode]["repeated"]) for mode in ("float32", "int8"))
     environment = results.environment
     npu = smallest_accelerator(results.entries)
-    brief = re.search(r"^BRIEF := (\d+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    trained = re.search(r"^DEVICES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    epochs = [entry.partition(":")[2] for entry in trained]
     note = (
         f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, "
-        f"ResNet-8 trained as `--config resnet8_cifar10` says, ShuffleNetV2 for {brief} epochs, far from its best; "
-        f"untrained: random weights, costs alone; no: the runtime does not take the file. p50: median on LiteRT "
+        f"trained for {' and '.join(epochs)} epochs, far from their best; untrained: random weights, costs alone; no: the "
+        f"runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
         f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "

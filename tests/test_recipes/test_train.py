@@ -94,6 +94,7 @@ def test_a_run_is_four_files(run, data, tmp_path):
     assert config["model"] == "resnet20"
     assert config["batch_size"] == 16
     assert config["backend"] == keras.backend.backend()
+    assert config["last_epoch"]["val_accuracy"] == run.history["val_accuracy"][-1]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
