@@ -285,8 +285,8 @@ def devices() -> str:
     epochs = [entry.partition(":")[2] for entry in trained]
     note = (
         f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, "
-        f"trained for {' and '.join(epochs)} epochs, far from their best; untrained: random weights, costs alone; no: the "
-        f"runtime does not take the file. p50: median on LiteRT "
+        f"trained for {' and '.join(epochs)} epochs, far from their best; untrained: random weights, costs alone; no: "
+        f"the runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
         f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "
