@@ -75,11 +75,13 @@ class Train(TrainConfig):
     """Write the history as event files for TensorBoard, too; needs the extra `tensorboard`."""
     distribute: bool = False
     """Share every batch among all devices of this machine (TensorFlow, JAX) or all processes that torchrun has started
-    (PyTorch); the weights become those of one device with the same batches."""
+    (PyTorch); without dropout and stochastic depth, the weights become those of one device with the same batches."""
     smoke: bool = False
-    """Train for two steps on images that are made up, in the shape of the data: does all of it work?"""
+    """Train for two steps on images that are made up, in the shape of the data, and write into the folder `smoke` of
+    the results: does all of it work?"""
 
     def run(self) -> None:
+        from recipes._backend import Spread, spread
         from recipes.progress import console
         from recipes.sources import made_up, open_source
         from recipes.train import check, close_run, open_run, save, train
@@ -87,22 +89,24 @@ class Train(TrainConfig):
         config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
         if self.checkpoint_steps < 1:
             _fail(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
-        over = None
-        if self.distribute:
-            from recipes._backend import spread
-
-            over = spread()
-        is_first = over is None or over.rank == 0
+        over = spread() if self.distribute else Spread()
+        is_first = over.rank == 0
         console.quiet = not is_first
-        made = made_up(config) if self.smoke else None
+        out, overwrite = (self.out / "smoke", True) if self.smoke else (self.out, self.overwrite)
+        made = made_up(config, over.multiple) if self.smoke else None
+        if not is_first:
+            over.wait()  # until the first one has downloaded and checked what there is
         config, data = made or (config, open_source(config, self.workers))
+        if is_first:
+            over.wait()
         check(config, data)
         if is_first:
-            open_run(config, self.out, resume=self.resume, overwrite=self.overwrite)
+            open_run(config, out, resume=self.resume, overwrite=overwrite)
+        over.wait()
         run = train(
             config,
             data,
-            folder=self.out,
+            folder=out,
             resume=self.resume,
             every=self.checkpoint_steps,
             tensorboard=self.tensorboard,
@@ -110,10 +114,10 @@ class Train(TrainConfig):
         )
         if not is_first:
             return
-        save(run, data, self.out)
-        close_run(self.out)
+        save(run, data, out)
+        close_run(out)
         console.print(
-            f"{self.out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
+            f"{out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
             f"{config.epochs} epochs, {run.seconds:.0f} s" + (" on images that are made up" if self.smoke else ""),
             soft_wrap=True,
         )

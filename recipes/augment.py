@@ -20,8 +20,9 @@ PADDING = 4  # pixels on each side, He et al. 2015, section 4.2
 # How far distortions go is a choice of ours: logarithms, then slope, then shares of a side
 SCALING, SQUEEZING, SHEARING, TRANSLATION = 0.3, 0.1, 0.2, 1 / 14
 ERASED, AREAS, ASPECTS = 0.5, (0.02, 0.4), (0.3, 1 / 0.3)  # Zhong et al. 2017, section 4.2
-# RandAugment: M = 9 on the scale of 30 of AutoAugment (Cubuk et al. 2018, Table 6), N = 2 operations
-MAGNITUDE, OPERATIONS_OF_AN_IMAGE = 9 / 30, 2
+# RandAugment: M = 9 on its scale of 10, N = 2 operations, as for ResNet-50 (Cubuk et al. 2019, section 4.4); what 10
+# means is AutoAugment's (Cubuk et al. 2018, Table 6)
+MAGNITUDE, OPERATIONS_OF_AN_IMAGE = 9 / 10, 2
 OPERATIONS = (
     "identity",
     "autocontrast",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 AREAS, ASPECTS, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # Szegedy et al. 2014, section 6
 CENTRE = 0.875  # share of the shorter side that is tested on, Krizhevsky et al. 2012: 224 of 256
@@ -58,7 +58,7 @@ class TrainingBatches:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, step = divmod(self.start + int(index), self.steps)
         chosen = order_of(self.seed, epoch, len(self.files))[step * self.size : (step + 1) * self.size]
-        random = np.random.default_rng((self.seed, epoch, step))
+        random = np.random.default_rng((self.seed, epoch, step, 1))  # 1: another stream than the order's
         return self._decode(chosen, random if self.cropped else None), self.files.labels[chosen]
 
     def _decode(self, chosen: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
@@ -104,7 +104,8 @@ def decode(path: Path, side: int, random: np.random.Generator | None = None) -> 
     """Pixels of an image file, shape (side, side, 3), uint8.
 
     Args:
-        path: Any file that Pillow reads; grey images become coloured, transparency is dropped.
+        path: Any file of 8 bits that Pillow reads; photographs are turned upright as they say, grey images become
+            coloured, transparency is dropped.
         side: Side of the square image.
         random: Where the part that is taken comes from; None: the middle 7/8 of the shorter side.
 
@@ -112,7 +113,7 @@ def decode(path: Path, side: int, random: np.random.Generator | None = None) -> 
         OSError: If the file is damaged, or no image.
     """
     with Image.open(path) as file:
-        image = file.convert("RGB")
+        image = ImageOps.exif_transpose(file).convert("RGB")
     width, height = image.size
     if random is None:
         part = CENTRE * min(width, height)
@@ -144,6 +145,8 @@ def damage(path: Path) -> str | None:
     """What is wrong with an image file; None: it can be decoded to its end."""
     try:
         with Image.open(path) as file:
+            if file.mode[0] in "IF":
+                return f"of mode {file.mode}: convert it to 8 bits"  # which Pillow would make white
             file.draft("RGB", (1, 1))  # JPEG: reads everything, computes an eighth
             file.load()
     except Exception as error:  # damaged data can fail anywhere in Pillow

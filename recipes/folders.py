@@ -1,5 +1,6 @@
 """Image folders of any size: found, checked before training, decoded by Grain in worker processes."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from export.environment import cores
 from keras_resnets import UsageError
 from recipes.augment import draws_of, shares
 from recipes.batches import Batch, Targets, parts
@@ -183,7 +185,7 @@ def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolde
         UsageError: If a folder is missing, a class has no image, or is only in `val`, or files are damaged, which the
             message names.
     """
-    workers = max(1, len(os.sched_getaffinity(0)) - 1) if workers is None else workers
+    workers = max(1, cores() - 1) if workers is None else workers
     if workers < 0:
         raise UsageError(f"workers must be at least 0, got {workers}")
     found = {part: _classes(root / part) for part in ("train", "val")}
@@ -221,13 +223,8 @@ def _files(folder: Path, classes: dict[str, list[str]], names: Sequence[str]) ->
 def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
     """Decodes every file, unless the same files were found good before."""
     paths = [part.root / path for part in parts for path in part.paths]
-    digest = hashlib.sha256()
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    seen = cache / "keras-resnets" / "folders" / digest.hexdigest()
-    if seen.exists():
+    seen = _note(paths)
+    if seen and seen.exists():
         return
     damaged = []
     with bar(f"check {root.name}", len(paths)) as step, ThreadPoolExecutor(max(1, workers)) as pool:
@@ -237,8 +234,23 @@ def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
                 damaged.append(f"{path.relative_to(root)} ({trouble})")
     if damaged:
         raise UsageError(f"{root}: {len(damaged)} damaged: {_some(damaged)}; repair or remove them")
-    seen.parent.mkdir(parents=True, exist_ok=True)
-    seen.touch()
+    if seen:
+        with contextlib.suppress(OSError):  # then they are checked again
+            seen.parent.mkdir(parents=True, exist_ok=True)
+            seen.touch()
+
+
+def _note(paths: Sequence[Path]) -> Path | None:
+    """The file that says that these files, as they are now, were found good; None where there is no place for it."""
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            stat = path.stat()
+            digest.update(os.fsencode(path.resolve()) + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except (OSError, RuntimeError):  # a link to nowhere, which is found damaged then; nobody's home
+        return None
+    return cache / "keras-resnets" / "folders" / digest.hexdigest()
 
 
 def _some(things: Sequence[str]) -> str:

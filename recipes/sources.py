@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes.batches import Batch, Targets
 from recipes.config import Augmentation, TrainConfig
-from recipes.data import Dataset, load
+from recipes.data import BUILT_IN, DOWNLOADS, Dataset, load
 from recipes.folders import open_folder
 
 # Height, width, channels and classes of sets that `--smoke` does without
@@ -79,22 +79,29 @@ def open_source(config: TrainConfig, workers: int | None = None) -> Source:
     Raises:
         UsageError: If there is no such data, or it does not hold what it should.
     """
-    if Path(config.data).is_dir():
+    if config.data not in (*BUILT_IN, *DOWNLOADS) and Path(config.data).is_dir():
         return open_folder(Path(config.data), config.image_size, workers)
     return load(config.data)
 
 
-def made_up(config: TrainConfig) -> tuple[TrainConfig, Dataset]:
-    """Some noise in the shape of a run's data, and the run as one short epoch of it."""
+def made_up(config: TrainConfig, multiple: int = 1) -> tuple[TrainConfig, Dataset]:
+    """Some noise in the shape of a run's data, and the run as one short epoch of it.
+
+    Args:
+        config: What decides the run.
+        multiple: What the size of a batch is to be a multiple of.
+    """
     side = config.image_size
     height, width, channels, classes = SHAPES.get(config.data, (side, side, 3, 10))
     if config.data.endswith(".npz") or config.data.startswith("digits"):
         data = load(config.data)
         (height, width, channels), classes = data.image_shape, data.classes
-    count = max(SMOKE_BATCH * SMOKE_STEPS, classes)
+    batch = max(SMOKE_BATCH, -(-classes // SMOKE_STEPS))
+    batch = -(-batch // multiple) * multiple
+    count = SMOKE_STEPS * batch
     random = np.random.default_rng(config.seed)
     images = random.integers(0, 256, (count, height, width, channels), np.uint8)
     labels = np.arange(count) % classes
-    test = slice(0, SMOKE_BATCH)
+    test = slice(0, batch)
     data = Dataset("made up", images, labels, images[test], labels[test], classes)
-    return replace(config, epochs=1, batch_size=-(-count // SMOKE_STEPS)), data
+    return replace(config, epochs=1, batch_size=batch), data

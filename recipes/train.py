@@ -104,6 +104,12 @@ def _train(
         network = over.network(native(_network(config, data, classifier_activation=None, **options)))
     model = Augmented(network, data.in_step(config.augment), over.forward(network))
     size = config.batch_size or batch_size_for(data.images)
+    by_itself = config.clip or config.accumulate > 1 or config.precision == "mixed_float16"
+    if over.devices > 1 and over.apart and by_itself:
+        raise UsageError(
+            "distribute: not on TensorFlow with --clip, --accumulate or mixed_float16, which Keras applies on each "
+            "device for itself; take JAX or PyTorch"
+        )
     if size % over.multiple:
         raise UsageError(f"batch_size must be a multiple of {over.multiple} here, got {size}")
     steps, tested = len(parts(data.images, size, over.multiple)), _test_size(data.tested, size, over.devices)
@@ -112,9 +118,11 @@ def _train(
         optimizer_of(config, steps * config.epochs),
         loss=targets.loss(),
         metrics=["accuracy"],
-        jit_compile=jit_compile(config.jit),
+        jit_compile=False if over.devices > 1 and over.apart else jit_compile(config.jit),  # XLA is for one device
     )
     model.optimizer.build(model.trainable_variables)
+    if over.rank:
+        keras.utils.set_random_seed(_seed_of(config.seed, over.rank))
     path = folder / CHECKPOINT if folder else None
     before = load_checkpoint(path, model) if path and resume and is_begun(path) else Progress()
     start = time.perf_counter()
@@ -142,7 +150,8 @@ def _train(
                     return (cut(one, over.processes)[over.rank] for one in images)
                 return (join(cut(one, over.devices)) for one in images) if over.apart else images
 
-            kept = Checkpoints(path, now, config.seed, every, writes=over.rank == 0) if path else None
+            seed = _seed_of(config.seed, over.rank)
+            kept = Checkpoints(path, now, seed, every, writes=over.rank == 0) if path else None
             history = model.fit(
                 Stream(start),
                 steps_per_epoch=steps_of_epoch,
@@ -159,6 +168,7 @@ def _train(
         now = before
         if now.step and path:
             fit(now, steps - now.step, now.epoch + 1)
+            over.wait()  # until it is written
             now = load_checkpoint(path, model)  # `fit` has ended as if it was for good, with averaged weights
         history = fit(now, steps, config.epochs)
     if not np.isfinite(history["loss"][-1]):
@@ -200,6 +210,11 @@ def _enough_memory(checkpoint: Path | None) -> Iterator[None]:
             raise
         kept = f"{checkpoint} stays as it is" if checkpoint and is_begun(checkpoint) else "no epoch was done"
         raise UsageError(f"out of memory ({first_line(error)}); {kept}; take a smaller --batch-size") from error
+
+
+def _seed_of(seed: int, rank: int) -> int:
+    """Of the random numbers that a process draws for its own images."""
+    return (seed + rank) % 2**32
 
 
 def _test_size(images: int, most: int, devices: int) -> int:

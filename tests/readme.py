@@ -261,7 +261,8 @@ def training() -> str:
     note = (
         f"`make bench`: ResNet-20 on images of 32x32, batches of 128, crops and mirrored images, float32; `fit` as "
         f"`train` has it against a loop by hand in the same process, in turns, `channels_last` and with the same "
-        f"augmentation (TensorFlow and PyTorch in one process slow each other); {environment['processor']}, "
+        f"augmentation (TensorFlow and PyTorch in one process slow each other); medians, the ratio that of the turns; "
+        f"{environment['processor']}, "
         f"{environment['cores']} cores. The input pipeline alone delivers "
         f"{inputs['memory']:,.0f} images a second from memory, and {inputs['files']:,.0f} of JPEG files of 500x375 by "
         f"{inputs['workers']} worker."

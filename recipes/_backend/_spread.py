@@ -12,9 +12,15 @@ def _itself(network: keras.Model) -> Any:
     return network
 
 
+def _go_on() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Spread:
     """Devices and processes that share every batch. A step does to the weights what it does on one device.
+
+    Random numbers inside the network, those of dropout and stochastic depth, are others.
 
     Attributes:
         rank: Number of this process, from 0, which writes the files.
@@ -24,6 +30,7 @@ class Spread:
         scope: In which a network is built and trained.
         network: Makes of a network one whose BatchNorms see the whole batch.
         forward: Makes of a network what computes its outputs in training.
+        wait: Returns when all processes have called it.
     """
 
     rank: int = 0
@@ -33,6 +40,7 @@ class Spread:
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
     network: Callable[[keras.Model], keras.Model] = _itself
     forward: Callable[[keras.Model], Callable[..., Any]] = _itself
+    wait: Callable[[], None] = _go_on
 
     @property
     def multiple(self) -> int:

@@ -27,7 +27,14 @@ def spread() -> Spread:
         torch.cuda.set_device(device)
         scope = lambda: keras.device(f"cuda:{device}")  # noqa: E731
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return Spread(rank=distributed.get_rank(), processes=processes, apart=True, scope=scope, forward=_parallel)
+    return Spread(
+        rank=distributed.get_rank(),
+        processes=processes,
+        apart=True,
+        scope=scope,
+        forward=_parallel,
+        wait=distributed.barrier,
+    )
 
 
 def _parallel(network: keras.Model) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""ResNet-50 on ImageNet in 90 epochs: 76.3% by Goyal et al.
+"""ResNet-50 on ImageNet in 90 epochs: 76.4% by Goyal et al.
 
     keras-resnets train --config resnet50_imagenet --data imagenet --out runs/resnet50_imagenet
 

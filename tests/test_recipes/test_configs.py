@@ -29,7 +29,7 @@ def test_a_config_gives_the_defaults_of_the_command(cli, tmp_path):
     code, out, err = cli("train", *options, "--out", tmp_path / "run")
     assert (code, err) == (0, "")
     assert "on images that are made up" in out
-    assert '"model": "resnet8"' in (tmp_path / "run" / "config.json").read_text()
+    assert '"model": "resnet8"' in (tmp_path / "run" / "smoke" / "config.json").read_text()
     code, out, _ = cli("train", "--config=resnet8_cifar10", "--help")
     assert code == 0
     assert re.search(r"default:\W+resnet8\)", out)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from keras_resnets import UsageError
-from recipes._backend import spread
+from recipes._backend import Spread, spread
 from recipes.batches import cut, join, parts
-from recipes.train import _test_size
+from recipes.config import TrainConfig
+from recipes.train import _test_size, train
 
 TESTS = Path(__file__).parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d")
@@ -35,6 +36,13 @@ def test_the_weights_are_those_of_one_device(tmp_path):
     assert alone.keys() == together.keys()
     for key, value in alone.items():
         np.testing.assert_allclose(together[key], value, atol=1e-4, rtol=1e-4, err_msg=key)
+
+
+@pytest.mark.parametrize("option", [{"clip": 1.0}, {"accumulate": 2}, {"precision": "mixed_float16"}])
+def test_what_keras_does_on_each_device_for_itself_is_refused(data, option):
+    over = Spread(devices=2, apart=True)
+    with pytest.raises(UsageError, match="take JAX or PyTorch"):
+        train(TrainConfig(model="resnet8", batch_size=32, **option), data, over=over)
 
 
 def test_one_device_is_nothing_to_spread_over():

@@ -105,6 +105,16 @@ def test_grey_and_transparent_images_become_coloured(tmp_path):
     assert decode(tmp_path / "clear.png", 8)[0, 0].tolist() == [1, 2, 3]
 
 
+def test_photographs_are_turned_upright(tmp_path):
+    image = Image.fromarray(np.repeat(np.array([[[0] * 3], [[255] * 3]], np.uint8), 20, 0).repeat(40, 1))
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    image.save(tmp_path / "a.jpg", exif=turned, quality=95)
+    upright = decode(tmp_path / "a.jpg", 8)
+    assert upright[0].mean() > 240
+    assert upright[-1].mean() < 15
+
+
 def test_pixel_statistics(root):
     folder = open_folder(root, 32, workers=0)
     mean, std = folder.pixel_stats
@@ -123,6 +133,14 @@ def broken(root):
         (root / name).write_bytes(content[: len(content) // 2])
 
 
+def linked(root):
+    (root / "train" / "red" / "zz.png").symlink_to(root / "nowhere.png")
+
+
+def deep(root):
+    Image.fromarray(np.full((9, 9), 4096, np.uint16)).save(root / "val" / "red" / "deep.png")
+
+
 def emptied(root):
     for file in (root / "train" / "green").iterdir():
         file.unlink()
@@ -138,6 +156,8 @@ def missing(root):
 
 WRONG = {
     "damaged": (broken, r"2 damaged: train/red/00\.jpg \(.*\), val/blue/01\.png \(.*\); repair or remove them"),
+    "link": (linked, r"1 damaged: train/red/zz\.png \(FileNotFoundError"),
+    "16 bits": (deep, r"1 damaged: val/red/deep\.png \(of mode I;16: convert it to 8 bits\)"),
     "empty": (emptied, r"no images in train/green; put \.bmp"),
     "only in val": (unknown, r"violet only in val, not in train"),
     "no val": (missing, r"no folder .*/val; give one with train/CLASS"),
