@@ -54,6 +54,7 @@ def test_gan_of_two_seeds(cli, blobs_file, scorer_file, tmp_path):
     assert sum(metrics["runs"][0]["shares"]) == pytest.approx(1)
     for seed in (0, 1):
         assert {path.name for path in (out / f"seed{seed}").iterdir()} == {
+            "checkpoint.before.npz",
             "checkpoint.npz",
             "curves.png",
             "film.gif",
