@@ -7,15 +7,6 @@ Source: Huang et al. 2016, arXiv:1608.06993, section 4.2 and Table 2.
 """
 
 from recipes.config import TrainConfig
+from recipes.configs._cifar import HE2015
 
-CONFIG = TrainConfig(
-    model="densenetbc100_12",
-    data="cifar10",
-    epochs=300,
-    batch_size=64,
-    learning_rate=0.1,
-    schedule="step",
-    warmup=0.0,
-    weight_decay=1e-3,
-    augment=("crop", "flip"),
-)
+CONFIG = TrainConfig(model="densenetbc100_12", **HE2015 | {"epochs": 300, "batch_size": 64})

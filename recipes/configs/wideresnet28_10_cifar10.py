@@ -8,15 +8,6 @@ stands for its steps of a fifth.
 """
 
 from recipes.config import TrainConfig
+from recipes.configs._cifar import MOBILE
 
-CONFIG = TrainConfig(
-    model="wideresnet28_10",
-    data="cifar10",
-    epochs=200,
-    batch_size=128,
-    learning_rate=0.1,
-    schedule="cosine",
-    warmup=0.01,
-    weight_decay=5e-3,
-    augment=("crop", "flip"),
-)
+CONFIG = TrainConfig(model="wideresnet28_10", **MOBILE | {"epochs": 200, "batch_size": 128})

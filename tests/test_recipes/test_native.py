@@ -33,8 +33,9 @@ def steps(model, count):
 def test_it_learns_the_same(kind):
     plain = randomize(build_tiny(kind))
     fast = native(plain)
-    if fast is plain:
-        pytest.skip("Keras's own layers train on this backend")
+    if keras.backend.backend() != "torch":
+        assert fast is plain
+        return
     (ours, our_losses), (theirs, their_losses) = steps(fast, 1), steps(plain, 1)
     np.testing.assert_allclose(our_losses, their_losses, rtol=1e-4)
     for weight, one, other in zip(plain.weights, ours, theirs, strict=True):
