@@ -1,8 +1,7 @@
-"""Batches of a training set in memory, in an order and with random numbers that seed and epoch alone decide."""
+"""Batches of a training set, in an order and with random numbers that seed and epoch alone decide."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
@@ -53,8 +52,9 @@ class Targets:
 
 
 def batches(
-    images: np.ndarray,
+    read: Callable[[np.ndarray], np.ndarray],
     labels: np.ndarray,
+    shape: tuple[int, int, int],
     size: int,
     *,
     seed: int,
@@ -67,8 +67,9 @@ def batches(
     """Batches without end, one epoch after the other; the last of an epoch may be smaller.
 
     Args:
-        images: Shape (n, height, width, channels).
-        labels: Their classes, shape (n,).
+        read: Gives the images of some indices, (n, height, width, channels); asked for batch after batch.
+        labels: Classes of all images, shape (m,).
+        shape: (height, width, channels).
         size: Images a batch.
         seed: Seed of order and random numbers.
         targets: What becomes of the labels.
@@ -80,15 +81,16 @@ def batches(
     Yields:
         Images with the random numbers that `recipes.augment.augment` takes, and targets.
     """
+    count = len(labels)
     while True:
         random = np.random.default_rng((seed, epoch))
-        order = random.permutation(len(labels))
-        draws = random.random((len(labels), draws_of(transforms)), np.float32)
-        mixed = targets.mixing.draw(random, len(labels), images.shape[1:]) if targets.mixing else None
-        for part in parts(len(labels), size, multiple)[step:]:
-            batch, own = {"images": images[order[part]], "draws": draws[part]}, None
+        order = random.permutation(count)
+        draws = random.random((count, draws_of(transforms)), np.float32)
+        mixed = targets.mixing.draw(random, count, shape) if targets.mixing else None
+        for part in parts(count, size, multiple)[step:]:
+            batch, own = {"images": read(order[part]), "draws": draws[part]}, None
             if mixed is not None:
-                batch["mixed"], own = mixed[part], shares(mixed[part], images.shape[1:])
+                batch["mixed"], own = mixed[part], shares(mixed[part], shape)
             yield batch, targets.of(labels[order[part]], own)
         epoch, step = epoch + 1, 0
 
@@ -145,22 +147,18 @@ class Changed(keras.utils.PyDataset):
     """Images as augmentation has changed them, for what trains in another process.
 
     Args:
-        images: As `batches` takes them, like what follows.
-        labels: Their classes.
-        size: Images a batch.
-        seed: Seed of order and random numbers.
+        stream: Batches, as `batches` gives them.
+        steps: Batches an epoch.
         transforms: What is done to the images.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, size: int, seed: int, transforms: Any) -> None:
+    def __init__(self, stream: Iterator[Batch], steps: int, transforms: Sequence[Augmentation]) -> None:
         super().__init__()
-        self._steps, self._transforms = -(-len(labels) // size), transforms
-        targets = Targets(int(labels.max()) + 1)
-        self._batches = batches(images, labels, size, seed=seed, targets=targets, transforms=transforms)
+        self._stream, self._steps, self._transforms = stream, steps, transforms
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        batch, labels = next(self._batches)
+        batch, labels = next(self._stream)
         return keras.ops.convert_to_numpy(augment(batch, self._transforms)), labels

@@ -200,19 +200,18 @@ def fine_tune(
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
     transforms = config.augment or ()
+    images = data.training(size, seed=config.seed, targets=Targets(data.classes), transforms=transforms)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer)
-            images = Changed(data.x_train, data.y_train, size, config.seed, transforms)
-            return model.fit(images, epochs=config.epochs, on_step=step)
+            return model.fit(Changed(images, steps // config.epochs, transforms), epochs=config.epochs, on_step=step)
         changing = Augmented(model, transforms)
         changing.compile(
             optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"], jit_compile=jit_compile()
         )
         keras.utils.set_random_seed(config.seed)
-        targets = Targets(data.classes)
         history = changing.fit(
-            data.training(size, seed=config.seed, targets=targets, transforms=transforms),
+            images,
             steps_per_epoch=steps // config.epochs,
             epochs=config.epochs,
             shuffle=False,  # the batches are

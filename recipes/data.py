@@ -81,8 +81,9 @@ class Dataset:
     ) -> Iterator[Batch]:
         """Batches of training images, as `recipes.batches.batches`."""
         return batches(
-            self.x_train,
+            lambda chosen: self.x_train[chosen],
             self.y_train,
+            self.image_shape,
             size,
             seed=seed,
             targets=targets,

@@ -55,14 +55,12 @@ class TrainingBatches:
     def __len__(self) -> int:
         return 2**40  # Grain asks; no training comes so far
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> np.ndarray:
         epoch, step = divmod(self.start + int(index), self.steps)
         chosen = order_of(self.seed, epoch, len(self.files))[step * self.size : (step + 1) * self.size]
         random = np.random.default_rng((self.seed, epoch, step, 1))  # 1: another stream than the order's
-        return self._decode(chosen, random if self.cropped else None), self.files.labels[chosen]
-
-    def _decode(self, chosen: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
-        return np.stack([decode(self.files.root / self.files.paths[one], self.side, random) for one in chosen])
+        paths = [self.files.root / self.files.paths[one] for one in chosen]
+        return np.stack([decode(path, self.side, random if self.cropped else None) for path in paths])
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,9 @@ class HeldOutBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.files) / self.size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        part = slice(int(index) * self.size, (int(index) + 1) * self.size)
-        paths = self.files.paths[part]
-        return np.stack([decode(self.files.root / path, self.side) for path in paths]), self.files.labels[part]
+    def __getitem__(self, index: int) -> np.ndarray:
+        paths = self.files.paths[int(index) * self.size : (int(index) + 1) * self.size]
+        return np.stack([decode(self.files.root / path, self.side) for path in paths])
 
 
 _ORDERS: dict[tuple[int, int, int], np.ndarray] = {}  # the last one: every batch of an epoch asks for the same

@@ -15,8 +15,7 @@ import numpy as np
 
 from export.environment import cores
 from keras_resnets import UsageError
-from recipes.augment import draws_of, shares
-from recipes.batches import Batch, Targets, parts
+from recipes.batches import Batch, Targets, batches, parts
 from recipes.config import Augmentation
 from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode
 from recipes.progress import bar
@@ -99,38 +98,22 @@ class ImageFolder:
         """Batches without end, one epoch after the other, as `recipes.batches.batches`."""
         steps = len(parts(len(self.train), size, multiple))
         first = epoch * steps + step
-        source = TrainingBatches(self.train, size, steps, self.side, seed, "crop" in transforms, first)
-        decoded = self._decoded(source)
+        decoded = self._decoded(TrainingBatches(self.train, size, steps, self.side, seed, "crop" in transforms, first))
         try:
-            yield from self._drawn(decoded, size, seed, targets, self.in_step(transforms), epoch, step, multiple)
+            yield from batches(
+                lambda chosen: next(decoded)[: len(chosen)],  # the workers follow the same order
+                self.train.labels,
+                self.image_shape,
+                size,
+                seed=seed,
+                targets=targets,
+                transforms=self.in_step(transforms),
+                epoch=epoch,
+                step=step,
+                multiple=multiple,
+            )
         finally:
             decoded.close()  # ends the workers
-
-    def _drawn(
-        self,
-        decoded: Iterator[tuple[np.ndarray, np.ndarray]],
-        size: int,
-        seed: int,
-        targets: Targets,
-        left: tuple[Augmentation, ...],
-        epoch: int,
-        step: int,
-        multiple: int,
-    ) -> Iterator[Batch]:
-        """Decoded batches with the random numbers of what is left to do to them."""
-        count, every = len(self.train), parts(len(self.train), size, multiple)
-        while True:
-            # Another stream than that of the order, which the workers draw
-            random = np.random.default_rng((seed, epoch, len(every)))
-            draws = random.random((count, draws_of(left)), np.float32)
-            mixed = targets.mixing.draw(random, count, self.image_shape) if targets.mixing else None
-            for part in every[step:]:
-                images, labels = (one[: part.stop - part.start] for one in next(decoded))
-                batch, own = {"images": images, "draws": draws[part]}, None
-                if mixed is not None:
-                    batch["mixed"], own = mixed[part], shares(mixed[part], self.image_shape)
-                yield batch, targets.of(labels, own)
-            epoch, step = epoch + 1, 0
 
     def validation(self, size: int, targets: Targets) -> keras.utils.PyDataset:
         """Batches of all test images."""
@@ -144,12 +127,12 @@ class ImageFolder:
         if not flags.FLAGS.is_parsed():  # Grain's workers read flags of it, which no command line here has
             flags.FLAGS.mark_as_parsed()
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
-        batches = grain.MapDataset.source(source).to_iter_dataset(options)
+        decoded = grain.MapDataset.source(source).to_iter_dataset(options)
         if self.workers:
-            batches = batches.mp_prefetch(
+            decoded = decoded.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=AHEAD)
             )
-        return iter(batches)
+        return iter(decoded)
 
 
 class _Validation(keras.utils.PyDataset):
@@ -159,16 +142,18 @@ class _Validation(keras.utils.PyDataset):
         super().__init__()
         self._folder, self._targets = folder, targets
         self._source = HeldOutBatches(folder.val, size, folder.side)
-        self._decoded: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        self._decoded: Any = None
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index == 0:
+            if self._decoded:
+                self._decoded.close()  # TensorFlow looks at two batches before it starts
             self._decoded = self._folder._decoded(self._source)
-        images, labels = next(self._decoded)
-        return images, self._targets.plain(labels)
+        labels = self._folder.val.labels[index * self._source.size :][: self._source.size]
+        return next(self._decoded), self._targets.plain(labels)
 
 
 def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolder:

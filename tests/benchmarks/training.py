@@ -53,7 +53,7 @@ def recipe() -> Callable[[], object]:
         jit_compile=jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
-    images = batches(X, Y, SIZE, seed=0, targets=targets, transforms=TRANSFORMS)
+    images = batches(lambda chosen: X[chosen], Y, X.shape[1:], SIZE, seed=0, targets=targets, transforms=TRANSFORMS)
 
     class Quiet(FitProgress):
         def on_epoch_end(self, epoch, logs=None):
@@ -131,7 +131,7 @@ def pipelines() -> dict[str, float]:
     from recipes.batches import Targets, batches
     from recipes.folders import open_folder
 
-    stream = batches(X, Y, SIZE, seed=0, targets=Targets(10), transforms=TRANSFORMS)
+    stream = batches(lambda chosen: X[chosen], Y, X.shape[1:], SIZE, seed=0, targets=Targets(10), transforms=TRANSFORMS)
     memory = statistics.median(
         rate(lambda: list(itertools.islice(stream, 10 * STEPS)), 10 * STEPS * SIZE) for _ in range(TURNS)
     )

@@ -118,7 +118,7 @@ def test_photographs_are_turned_upright(tmp_path):
 def test_pixel_statistics(root):
     folder = open_folder(root, 32, workers=0)
     mean, std = folder.pixel_stats
-    pixels = np.concatenate([HeldOutBatches(folder.train, 36, 32)[0][0]]).reshape(-1, 3)
+    pixels = np.concatenate([HeldOutBatches(folder.train, 36, 32)[0]]).reshape(-1, 3)
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-3)
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-3)
 
