@@ -1,6 +1,9 @@
 """Image files to pixels, in the worker processes of a data pipeline: they load neither Keras nor a backend."""
 
 import math
+import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +139,19 @@ def _part(width: int, height: int, random: np.random.Generator) -> tuple[float, 
     wide = tall = min(width, height)
     left, top = (width - wide) / 2, (height - tall) / 2
     return left, top, left + wide, top + tall
+
+
+def end_with_parent(*_: int) -> None:
+    """Lets a worker process end when that which started it was killed, and could not tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def damage(path: Path) -> str | None:

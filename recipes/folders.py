@@ -17,7 +17,7 @@ from export.environment import cores
 from keras_resnets import UsageError
 from recipes.batches import Batch, Targets, batches, parts
 from recipes.config import Augmentation
-from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode
+from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode, end_with_parent
 from recipes.progress import bar
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -130,7 +130,7 @@ class ImageFolder:
         decoded = grain.MapDataset.source(source).to_iter_dataset(options)
         if self.workers:
             decoded = decoded.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=AHEAD)
+                grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=AHEAD), end_with_parent
             )
         return iter(decoded)
 

@@ -104,14 +104,7 @@ def _train(
         network = over.network(native(_network(config, data, classifier_activation=None, **options)))
     model = Augmented(network, data.in_step(config.augment), over.forward(network))
     size = config.batch_size or batch_size_for(data.images)
-    by_itself = config.clip or config.accumulate > 1 or config.precision == "mixed_float16"
-    if over.devices > 1 and over.apart and by_itself:
-        raise UsageError(
-            "distribute: not on TensorFlow with --clip, --accumulate or mixed_float16, which Keras applies on each "
-            "device for itself; take JAX or PyTorch"
-        )
-    if size % over.multiple:
-        raise UsageError(f"batch_size must be a multiple of {over.multiple} here, got {size}")
+    _check_shares(config, size, over)
     steps, tested = len(parts(data.images, size, over.multiple)), _test_size(data.tested, size, over.devices)
     targets = Targets(data.classes, config.label_smoothing, Mixing(config.mixup, config.cutmix))
     model.compile(
@@ -135,25 +128,12 @@ def _train(
             shown += [TensorBoard(folder / "tensorboard")] if tensorboard else []
 
         def fit(now: Progress, steps_of_epoch: int, epochs: int) -> dict[str, list[float]]:
-            def start(batch: int) -> Iterator[Batch]:
-                epoch, step = divmod(now.epoch * steps + now.step + batch, steps)
-                images = data.training(
-                    size,
-                    seed=config.seed,
-                    targets=targets,
-                    transforms=config.augment,
-                    epoch=epoch,
-                    step=step,
-                    multiple=over.multiple,
-                )
-                if over.processes > 1:
-                    return (cut(one, over.processes)[over.rank] for one in images)
-                return (join(cut(one, over.devices)) for one in images) if over.apart else images
-
+            first = now.epoch * steps + now.step
+            stream = Stream(lambda number: _batches(config, data, size, targets, over, *divmod(first + number, steps)))
             seed = _seed_of(config.seed, over.rank)
             kept = Checkpoints(path, now, seed, every, writes=over.rank == 0) if path else None
             history = model.fit(
-                Stream(start),
+                stream,
                 steps_per_epoch=steps_of_epoch,
                 initial_epoch=now.epoch,
                 epochs=epochs,
@@ -177,6 +157,35 @@ def _train(
     trained = _network(config, data, **options)  # in float32, and with its softmax
     trained.set_weights(network.get_weights())
     return Run(dataclasses.replace(config, batch_size=size), trained, history, seconds)
+
+
+def _check_shares(config: TrainConfig, size: int, over: Spread) -> None:
+    by_itself = config.clip or config.accumulate > 1 or config.precision == "mixed_float16"
+    if over.devices > 1 and over.apart and by_itself:
+        raise UsageError(
+            "distribute: not on TensorFlow with --clip, --accumulate or mixed_float16, which Keras applies on each "
+            "device for itself; take JAX or PyTorch"
+        )
+    if size % over.multiple:
+        raise UsageError(f"distribute: batch_size must be a multiple of {over.multiple} here, got {size}")
+
+
+def _batches(
+    config: TrainConfig, data: Source, size: int, targets: Targets, over: Spread, epoch: int, step: int
+) -> Iterator[Batch]:
+    """What this process trains on, from a step on."""
+    batches = data.training(
+        size,
+        seed=config.seed,
+        targets=targets,
+        transforms=config.augment,
+        epoch=epoch,
+        step=step,
+        multiple=over.multiple,
+    )
+    if over.processes > 1:
+        return (cut(batch, over.processes)[over.rank] for batch in batches)
+    return (join(cut(batch, over.devices)) for batch in batches) if over.apart else batches
 
 
 def _network(config: TrainConfig, data: Source, **options: Any) -> keras.Model:

@@ -1,6 +1,11 @@
 """Image folders, from files on the disk to training."""
 
 import itertools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -74,6 +79,44 @@ def test_worker_processes_give_the_same_and_go_on_anywhere(root):
         for key in batch:
             np.testing.assert_array_equal(batch[key], other[key])
     assert not np.array_equal(whole[0][0]["images"], whole[3][0]["images"])
+
+
+KILLED = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from recipes.batches import Targets
+from recipes.folders import open_folder
+
+if __name__ == "__main__":
+    folder = open_folder(Path(sys.argv[1]), 32, workers=2)
+    stream = folder.training(16, seed=0, targets=Targets(3), transforms=())
+    next(stream)
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.once
+def test_workers_end_with_a_killed_run(root, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    done = subprocess.run([sys.executable, script, root], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    workers = [int(pid) for pid in done.stdout.splitlines()[-1].split()]
+    assert len(workers) == 2
+    for _ in range(100):
+        alive = [pid for pid in workers if b"spawn_main" in running(pid)]
+        if not alive:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"processes {alive} go on without the run")
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_validation_starts_again_each_time(root):
