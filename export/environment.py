@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shutil
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,10 +23,11 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")  # of t
 
 
 def describe_environment() -> dict[str, str]:
-    """Processor, cores, governor of the clock, load, system, versions of Python and of packages that matter."""
+    """Processor, cores, GPUs, governor of the clock, load, system, versions of Python and of packages that matter."""
     return {
         "processor": _processor(),
         "cores": str(cores()),
+        "gpus": _gpus(),
         "governor": GOVERNOR.read_text().strip() if GOVERNOR.is_file() else "unknown",
         "load": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.platform(terse=True),
@@ -45,6 +48,15 @@ def describe_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return described
+
+
+def _gpus() -> str:
+    """The names of NVIDIA's, as their driver says them."""
+    if not shutil.which("nvidia-smi"):
+        return "none"
+    asked = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return ", ".join(done.stdout.splitlines()) if done.returncode == 0 else "none"
 
 
 def _processor() -> str:

@@ -17,6 +17,7 @@ from recipes.progress import console
 
 SCHEMA = 2
 AGAIN = "start again with --overwrite and a lower --learning-rate"
+UNREAD = 32  # steps whose losses are read together: reading one lets a GPU wait for this program
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Checkpoints(keras.callbacks.Callback):
         writes: Whether it is this process that writes them.
 
     Raises:
-        UsageError: In the step after which a loss is not finite; the checkpoint stays that of the epoch before.
+        UsageError: If a loss is not finite, within `UNREAD` steps; it names the step, and the last checkpoint stays.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.path, self.seed, self.every, self.progress = path, seed, every, before
         self._writes = writes
         self._start = time.perf_counter() - before.seconds
+        self._unread: list[tuple[int, dict[str, Any]]] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step = self.progress.step + batch
@@ -150,18 +152,18 @@ class Checkpoints(keras.callbacks.Callback):
         if batch == 0 and self.progress.step:  # not before: metrics come to be in the first step, as sums
             for metric, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
                 metric.assign(metric + value)
-        for name, value in (logs or {}).items():
-            if not np.isfinite(float(value)):
-                done = self.progress.epoch
-                kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
-                raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
-        if self.every and step % self.every == 0 and batch + 1 < self.params["steps"] and self._writes:
+        self._unread.append((step, dict(logs or {})))
+        saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
+        if saves or len(self._unread) == UNREAD:
+            self._read_losses()
+        if saves and self._writes:
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
             save_checkpoint(self.path, self.model, now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._read_losses()
         for one in _state(self.model):
             if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
                 raise UsageError(f"{one.path} holds no numbers behind epoch {epoch + 1}, which is not saved; {AGAIN}")
@@ -170,3 +172,12 @@ class Checkpoints(keras.callbacks.Callback):
         self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
         if self._writes:
             save_checkpoint(self.path, self.model, self.progress)
+
+    def _read_losses(self) -> None:
+        done = self.progress.epoch
+        for step, logs in self._unread:
+            for name, value in logs.items():
+                if not np.isfinite(float(value)):
+                    kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
+                    raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
+        self._unread.clear()

@@ -1,6 +1,7 @@
 """What a user sees while work goes on: bars on a terminal, lines in a log."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 LOG_WIDTH = 120  # columns where there is no terminal to ask
+PAUSE = 0.1  # seconds between two notes, whose losses a GPU must hand over
 
 console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)  # names may hold brackets
 
@@ -53,12 +55,16 @@ class FitProgress(keras.callbacks.Callback):
         self._step = step
         self._epochs = epochs
         self._epoch = 0
+        self._noted = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._step(self._note(logs or {}))
+        now = time.monotonic()
+        due = batch + 1 == self.params["steps"] or (console.is_terminal and now > self._noted + PAUSE)
+        self._noted = now if due else self._noted
+        self._step(self._note(logs or {}) if due else "")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not console.is_terminal:
