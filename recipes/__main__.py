@@ -117,7 +117,7 @@ class Train(TrainConfig):
         save(run, data, out)
         close_run(out)
         console.print(
-            f"{out / 'model.keras'}: test accuracy {run.history['val_accuracy'][-1]:.2%} after "
+            f"{out / 'model.keras'}: test accuracy {run.accuracy:.2%} after "
             f"{config.epochs} epochs, {run.seconds:.0f} s" + (" on images that are made up" if self.smoke else ""),
             soft_wrap=True,
         )

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
 from keras_resnets.errors import first_line
@@ -43,12 +44,14 @@ class Run:
         config: What decided it, with the batch size that was used.
         model: The model after the last epoch.
         history: One value an epoch of loss, accuracy, val_loss and val_accuracy (val: the test set).
+        accuracy: Of the model on the test set; the history has it in the precision of the training.
         seconds: Time that `fit` took.
     """
 
     config: TrainConfig
     model: keras.Model
     history: dict[str, list[float]]
+    accuracy: float
     seconds: float
 
 
@@ -156,7 +159,10 @@ def _train(
     seconds = time.perf_counter() - start + before.seconds
     trained = _network(config, data, **options)  # in float32, and with its softmax
     trained.set_weights(network.get_weights())
-    return Run(dataclasses.replace(config, batch_size=size), trained, history, seconds)
+    accuracy = history["val_accuracy"][-1]
+    if config.precision != "float32":
+        accuracy = _accuracy(trained, data.validation(tested, targets), tested)
+    return Run(dataclasses.replace(config, batch_size=size), trained, history, accuracy, seconds)
 
 
 def _check_shares(config: TrainConfig, size: int, over: Spread) -> None:
@@ -197,6 +203,14 @@ def _network(config: TrainConfig, data: Source, **options: Any) -> keras.Model:
         return create_model(config.model, **sized, **options)
     except TypeError as error:  # an option that its family does not have
         raise UsageError(str(error)) from error
+
+
+def _accuracy(model: keras.Model, tests: Any, size: int) -> float:
+    right = []
+    for images, targets in [tests] if isinstance(tests, tuple) else (tests[place] for place in range(len(tests))):
+        said = model.predict(images, batch_size=size, verbose=0).argmax(-1)
+        right.append(said == (targets.argmax(-1) if targets.ndim > 1 else targets))
+    return float(np.concatenate(right).mean())
 
 
 @contextlib.contextmanager
@@ -345,10 +359,12 @@ def save(run: Run, data: Source, out: Path) -> None:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The configuration of a run with backend, versions, time and the figures of its last epoch, as JSON takes it."""
+    """What decided a run, where and how long it ran, and what it came to, as JSON takes it."""
     return asdict(run.config) | {
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
+        "environment": describe_environment(),
         "seconds": round(run.seconds, 1),
+        "accuracy": run.accuracy,
         "last_epoch": {name: values[-1] for name, values in finite(run.history).items()},
     }

@@ -76,7 +76,7 @@ def trained(monkeypatch):
     def train(config, data, folder, resume, **options):
         (folder / CHECKPOINT).touch()
         done.append((config.model, options))
-        return Run(config, create_model("resnet8", input_shape=(16, 16, 3)), HISTORY, 1.0)
+        return Run(config, create_model("resnet8", input_shape=(16, 16, 3)), HISTORY, 0.5, 1.0)
 
     monkeypatch.setattr(module, "train", train)
     return done

@@ -32,6 +32,16 @@ def test_training_learns(run, data):
     assert np.mean(predicted == data.y_test) == pytest.approx(run.history["val_accuracy"][-1])
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_accuracy_is_that_of_the_model_that_is_written(smoothing, data):
+    config = TrainConfig(model="resnet8", epochs=1, precision="mixed_bfloat16", label_smoothing=smoothing)
+    run = train(config, data)
+    assert run.model.dtype_policy.name == "float32"
+    assert not run.model.compiled
+    predicted = run.model.predict(data.x_test, verbose=0).argmax(-1)
+    assert run.accuracy == pytest.approx(np.mean(predicted == data.y_test))
+
+
 def test_the_model_takes_raw_pixels(run, data):
     layer = run.model.get_layer("normalize")
     mean, std = data.pixel_stats
