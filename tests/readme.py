@@ -12,15 +12,21 @@ import statistics
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from export.bench import Row
 from export.quantize import MODES
 from export.report.columns import short_columns, smallest_accelerator
 from export.report.rows import draw_accuracy_latency, markdown_table
 from export.results import json_schema, read_results
-from keras_resnets import Variant, families
+from keras_resnets import Variant, families, get_variant
 from keras_resnets.summary import read_figures
 from recipes.compress import Compressed
+from recipes.configs import find_config, list_configs
+from recipes.degradation import LAST, Network, Outcome, sentences
+from recipes.plots import draw_curves
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -30,6 +36,13 @@ COMPRESSED = sorted((ROOT / "recipes" / "results").glob("compress-*.json"))
 GAMES = sorted((ROOT / "recipes" / "results").glob("*gan-*.json"))
 ADAPTED = sorted((ROOT / "recipes" / "results").glob("adda-*.json"))
 TRAINING = ROOT / "tests" / "benchmarks" / "training.json"
+TRAINED = sorted((ROOT / "recipes" / "results").glob("trained-*.json"))
+ZOO = (
+    "train --data cifar10 --batch-size 256 --learning-rate 0.1 --schedule cosine --warmup 0.01 --weight-decay 5e-3 "
+    "--augment crop flip --precision mixed_bfloat16"
+)
+DEGRADATION = ROOT / "recipes" / "results" / "degradation.json"
+CURVES = DEGRADATION.with_suffix(".png")
 STEPS = ROOT / "tests" / "benchmarks" / "adversarial.json"
 DEVICES = ROOT / "recipes" / "results" / "devices.json"
 CONVERTER = ROOT / "tests" / "benchmarks" / "converter.json"
@@ -251,23 +264,85 @@ def steps() -> str:
 
 def training() -> str:
     results = json.loads(TRAINING.read_text())
-    lines = ["| backend | images per second | PyTorch by hand | ratio |", "| :-- | --: | --: | --: |"]
-    lines += [
-        f"| {backend} | {found['images_per_second']:,.0f} | {found['by_hand']:,.0f} | {found['ratio']:.2f} |"
-        for backend, found in results.items()
-        if "ratio" in found
-    ]
-    environment, inputs = results["environment"], results["pipelines"]
+    lines = ["| on | network | backend | images per second | PyTorch by hand | ratio |"]
+    lines.append("| :-- | :-- | :-- | --: | --: | --: |")
+    for found in results.values():
+        for network, backends in found.items():
+            lines += [
+                f"| {hardware(found['environment'])} | {network} | {backend} | {rates['images_per_second']:,.0f} | "
+                f"{rates['by_hand']:,.0f} | {rates['ratio']:.2f} |"
+                for backend, rates in (backends.items() if network not in ("environment", "pipelines") else ())
+            ]
+    inputs = results["cpu"]["pipelines"]
     note = (
-        f"`make bench`: ResNet-20 on images of 32x32, batches of 128, crops and mirrored images, float32; `fit` as "
-        f"`train` has it against a loop by hand in the same process, in turns, `channels_last` and with the same "
-        f"augmentation (TensorFlow and PyTorch in one process slow each other); medians, the ratio that of the turns; "
-        f"{environment['processor']}, "
-        f"{environment['cores']} cores. The input pipeline alone delivers "
-        f"{inputs['memory']:,.0f} images a second from memory, and {inputs['files']:,.0f} of JPEG files of 500x375 by "
-        f"{inputs['workers']} worker."
+        f"`make bench`: `fit` as `train` has it against a loop by hand in the same process, in turns, `channels_last` "
+        f"and with the same augmentation; medians, the ratio that of the turns. resnet20: images of 32x32, batches of "
+        f"128, crops and mirrored images, float32 (TensorFlow and PyTorch in one process slow each other on a CPU). "
+        f"resnet50v1_5: 224x224 from memory, batches of 256, mirrored images, bfloat16; by hand with `torch.compile` "
+        f"and autocast. The input pipeline alone delivers {inputs['memory']:,.0f} images of 32x32 a second from "
+        f"memory, and {inputs['files']:,.0f} of JPEG files of 500x375 by {inputs['workers']} worker, both on the CPU."
     )
     return "\n".join(lines) + f"\n\n{note}"
+
+
+def hardware(environment: dict[str, str]) -> str:
+    gpus = environment.get("gpus", "none")
+    return f"{environment['processor']}, {environment['cores']} cores" if gpus == "none" else gpus
+
+
+def trained() -> str:
+    runs = [json.loads(path.read_text()) for path in TRAINED]
+    lines = ["| network | test accuracy | published | epochs | batch | precision | backend | on | minutes |"]
+    lines.append("| :-- | --: | --: | --: | --: | :-- | :-- | :-- | --: |")
+    for run in sorted(runs, key=lambda run: run["accuracy"]):
+        error = get_variant(run["model"]).error
+        lines.append(
+            f"| {run['model']} | {run['accuracy']:.2%} | {f'{100 - error.percent:.2f}%' if error else '-'} | "
+            f"{run['epochs']} | {run['batch_size']} | {run.get('precision', 'float32')} | {run['backend']} | "
+            f"{hardware(run['environment'])} | {run['seconds'] / 60:.0f} |"
+        )
+    done = {(run["model"], run["epochs"]) for run in runs}
+    configs = {name: find_config(name) for name in list_configs()}
+    missing = [name for name, config in configs.items() if (config.model, config.epochs) not in done]
+    note = (
+        f"Seed 0 (n = 1); all test images, by the float32 model that was written. resnet8: `train --config "
+        f"resnet8_cifar10`. resnet20 and resnet56: `{ZOO}` and their epochs, side by side on one GPU with another "
+        f"training, which their minutes contain. Configs not run to their end: {', '.join(missing)}."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+def degradation() -> str:
+    results = json.loads(DEGRADATION.read_text())
+    outcomes = outcomes_of(results)
+    config = results["config"]
+    lines = ["| network | parameters | training loss | training accuracy | test accuracy |"]
+    lines.append("| :-- | --: | --: | --: | --: |")
+    for one in outcomes:
+        loss, accuracy, test_accuracy = (one.history[key][-1] for key in LAST)
+        lines.append(
+            f"| {one.network.label} | {one.parameters:,} | {loss:.3f} | {accuracy:.2%} | {test_accuracy:.2%} |"
+        )
+    said = "; ".join(sentences(outcomes))
+    depths = " ".join(map(str, config["depths"]))
+    note = (
+        f"`keras-resnets degradation --depths {depths} --data {config['data']} --epochs {config['epochs']} "
+        f"--batch-size {config['batch_size']} --learning-rate {config['learning_rate']} --augment "
+        f"{' '.join(config['augment'])}`, seed {config['seed']} (n = 1), {results['backend']}, "
+        f"{hardware(results['environment'])}. {said[0].upper()}{said[1:]}."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+def curves() -> Figure:
+    return draw_curves({one.network.label: one.history for one in outcomes_of(json.loads(DEGRADATION.read_text()))})
+
+
+def outcomes_of(results: dict[str, Any]) -> list[Outcome]:
+    return [
+        Outcome(Network(**one["network"]), *(one[key] for key in ("parameters", "macs", "history", "seconds")))
+        for one in results["networks"]
+    ]
 
 
 def devices() -> str:
@@ -311,6 +386,8 @@ PARTS = {
         "cost": cost,
         "devices": devices,
         "training": training,
+        "trained": trained,
+        "degradation": degradation,
         "adversarial": adversarial,
         "steps": steps,
     },
@@ -333,3 +410,4 @@ if __name__ == "__main__":
         page.write_text(render(page, page.read_text()))
     SCHEMA.write_text(schema())
     draw_accuracy_latency(rows()).savefig(PLOT, dpi=110)
+    curves().savefig(CURVES, dpi=80)
