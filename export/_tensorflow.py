@@ -20,7 +20,7 @@ import numpy as np
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe
 from export.layers import takes_pixels
-from export.plan import Plan, layers_of, resolve
+from export.plan import Layers, Plan, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
 from export.ranges import Clipping, Observed, choose_clipping, observe
@@ -135,9 +135,9 @@ def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndar
 def _blame(message: str, function: Any, model: keras.Model) -> str:
     """The layers that hold the operations that the converter's message names, and these operations."""
     kinds = set(re.findall(r"'tf\.(\w+)' op", message))
-    names = {layer.name for layer in model.layers}
-    operations = [one for one in function.graph.get_operations() if one.type in kinds]
-    found = {layer: one.type for one in operations for layer in layers_of(one.name, names)}
+    operations = function.graph.get_operations()
+    layers = Layers([one.name for one in operations], {layer.name for layer in model.layers})
+    found = {layer: one.type for one in operations if one.type in kinds for layer in layers.of(one.name)}
     return ", ".join(f"layer {layer} computes {kind}, which LiteRT lacks" for layer, kind in found.items())
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from export.convert import load_model, to_tflite
 from export.flatbuffer import operations
-from export.plan import layers_of
+from export.plan import Layers
 from export.ranges import logits_of
 from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
@@ -150,8 +150,9 @@ class _Run:
     def layers(self, name: str, names: set[str]) -> list[str]:
         """The Keras layers whose result a tensor is; probabilities may have no name but that of the output."""
         step = self.producers[self.indices[name]]
-        logits = [layer for one in self.logits for layer in layers_of(one, names)]
-        return layers_of(name, names) or (logits if step.kind == "SOFTMAX" else [])
+        layers = Layers(self.indices, names)
+        logits = [layer for one in self.logits for layer in layers.of(one)]
+        return layers.of(name) or (logits if step.kind == "SOFTMAX" else [])
 
     def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
         """The nearest tensors in `known` that this one is computed from."""

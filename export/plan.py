@@ -1,7 +1,7 @@
 """Which layer of a mixed file computes in what: by hand, or by a search within a budget of accuracy."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -38,20 +38,44 @@ def resolve(plan: Plan, data: bytes, names: set[str]) -> dict[str, Choice]:
     any of its parts.
     """
     choices: dict[str, Choice] = {}
-    for tensor in (tensor.name for step in operations(data) for tensor in step.outputs):
-        layers = layers_of(tensor, names)
+    tensors = [tensor.name for step in operations(data) for tensor in step.outputs]
+    layers = Layers(tensors, names)
+    for tensor in tensors:
         for pattern, choice in plan.items():
-            if any(fnmatchcase(layer, pattern) for layer in layers):
+            if any(fnmatchcase(layer, pattern) for layer in layers.of(tensor)):
                 choices[tensor] = choice
     return {tensor: choice for tensor, choice in choices.items() if choice != "int8"}
 
 
-def layers_of(tensor: str, names: set[str]) -> list[str]:
-    """The Keras layers that the parts of a tensor's name speak of; TensorFlow numbers a name that it meets again."""
-    found: dict[str, None] = {}
-    for word in re.split(r"[;/]", tensor):
-        for candidate in (word, re.sub(r"_\d+$", "", word)):
-            if candidate in names:
-                found[candidate] = None
-                break
-    return list(found)
+class Layers:
+    """Finds the Keras layers that the names of tensors speak of.
+
+    TensorFlow numbers a name that it meets again, so `conv2d_1` is the layer of that name, or `conv2d` met twice. It
+    numbers all layers or none; the names that can be read in one way alone tell which.
+
+    Args:
+        tensors: The names of all tensors of a file or graph.
+        names: Names of the model's layers.
+    """
+
+    def __init__(self, tensors: Iterable[str], names: set[str]) -> None:
+        self._names = names
+        words = {word for tensor in tensors for word in _words(tensor)}
+        whole = any(word in names for word in words if _bare(word) == word)
+        self._numbered = not whole and any(_bare(word) in names and word not in names for word in words)
+
+    def of(self, tensor: str) -> list[str]:
+        """The layers of one tensor, each once; a fused operation names all its parts."""
+        found: dict[str, None] = {}
+        for word in _words(tensor):
+            readings = (_bare(word), word) if self._numbered else (word, _bare(word))
+            found |= dict.fromkeys([one for one in readings if one in self._names][:1])
+        return list(found)
+
+
+def _words(tensor: str) -> list[str]:
+    return re.split(r"[;/]", tensor)
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"_\d+$", "", word)

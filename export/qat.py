@@ -14,7 +14,7 @@ from keras import layers
 
 from export.flatbuffer import Operation, operations
 from export.layers import PIXELS, takes_pixels
-from export.plan import layers_of
+from export.plan import Layers
 from export.ranges import SAMPLES, Ranges, least_error
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
@@ -417,11 +417,12 @@ def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
         UsageError: If a tensor within a layer has a range that follows from nothing.
     """
     steps = operations(data)
-    last = {layer: step.outputs[0].name for step in steps for layer in layers_of(step.outputs[0].name, names)}
+    layers = Layers([step.outputs[0].name for step in steps], names)
+    last = {layer: step.outputs[0].name for step in steps for layer in layers.of(step.outputs[0].name)}
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}
 
     def own_range(out: str) -> tuple[float, float] | None:
-        parts = layers_of(out, names)
+        parts = layers.of(out)
         own = [learned[layer] for layer in parts if layer in learned]
         return own[0] if own and all(last[layer] == out for layer in parts) else None  # no layer goes on behind it
 

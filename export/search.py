@@ -14,7 +14,7 @@ from export.convert import load_model, to_tflite
 from export.diagnose import diagnose
 from export.flatbuffer import operations
 from export.layers import takes_pixels
-from export.plan import Choice, layers_of, resolve
+from export.plan import Choice, Layers, resolve
 from export.quantize import get_mode
 from export.ranges import Clipping, check_clipping, choose_clipping, observe
 from export.runtimes.litert import LiteRT
@@ -144,9 +144,10 @@ def _noisiest(trial: _Trial, images: np.ndarray) -> list[str]:
 
 def _weighted_layers(data: bytes, names: set[str]) -> dict[str, int]:
     """The Keras layers whose weights may have 4 bits, with the number of these."""
-    weights = {}
-    for step in operations(data):
-        layers = layers_of(step.outputs[0].name, names)
-        if layers and step.kind in FOUR_BITS:
-            weights[layers[-1]] = math.prod(step.inputs[1].shape)  # of image, kernel and bias
+    weights, steps = {}, operations(data)
+    layers = Layers([step.outputs[0].name for step in steps], names)
+    for step in steps:
+        found = layers.of(step.outputs[0].name)
+        if found and step.kind in FOUR_BITS:
+            weights[found[-1]] = math.prod(step.inputs[1].shape)  # of image, kernel and bias
     return weights

@@ -5,7 +5,7 @@ import pytest
 
 from export import search_plan, to_tflite
 from export.flatbuffer import operations
-from export.plan import check_plan, layers_of, resolve
+from export.plan import Layers, check_plan, resolve
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
@@ -19,7 +19,8 @@ def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data
     file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stage2_*": "float32", "*_bn2": "int8"})
     names = {layer.name for layer in trained.layers}
     steps = [step for step in operations(file.path.read_bytes()) if step.kind == "CONV_2D"]
-    found = {layer: step for step in steps for layer in layers_of(step.outputs[0].name, names)}
+    layers = Layers([step.outputs[0].name for step in steps], names)
+    found = {layer: step for step in steps for layer in layers.of(step.outputs[0].name)}
     assert found["stage2_block1_conv1"].outputs[0].is_float
     assert not found["stage2_block1_conv2"].outputs[0].is_float, "a later pattern overrules an earlier one"
     assert not found["stage1_block1_conv1"].outputs[0].is_float
@@ -86,9 +87,20 @@ def test_mistakes_are_one_line(trained, data, calibration, tmp_path):
 def test_layers_are_found_in_the_names_that_tensorflow_makes_of_them():
     names = {"stem_conv", "stem_relu", "stem_bn", "stage1_block1_conv1"}
     fused = "net_1/stem_relu_1/Relu;net_1/stem_bn_1/batchnorm/add_1;net_1/stem_conv_1/convolution;"
-    assert layers_of(fused, names) == ["stem_relu", "stem_bn", "stem_conv"]
-    assert layers_of("net/stage1_block1_conv1/convolution", names) == ["stage1_block1_conv1"]
-    assert layers_of("StatefulPartitionedCall:0", names) == []
+    assert Layers([fused], names).of(fused) == ["stem_relu", "stem_bn", "stem_conv"]
+    plain = Layers(["net/stage1_block1_conv1/convolution", "net/stem_conv/convolution"], names)
+    assert plain.of("net/stage1_block1_conv1/convolution") == ["stage1_block1_conv1"]
+    assert plain.of("StatefulPartitionedCall:0") == []
+
+
+def test_a_numbered_name_is_told_from_the_layer_of_that_name():
+    names = {"conv2d", "conv2d_1", "conv2d_2"}
+    met_again = Layers(["net_1/conv2d_1/x", "net_1/conv2d_1_1/x", "net_1/conv2d_2_1/x"], names)
+    assert met_again.of("net_1/conv2d_1/x;net_1/conv2d_1_1/x") == ["conv2d", "conv2d_1"]
+    as_they_are = Layers(["net/conv2d/x", "net/conv2d_1/x", "net/conv2d_2/x"], names)
+    assert as_they_are.of("net/conv2d_1/x;net/conv2d/x") == ["conv2d_1", "conv2d"]
+    shared = Layers(["net/conv2d/x", "net/conv2d_1/x", "net/conv2d_2/x", "net/conv2d_2_1/x"], names)
+    assert shared.of("net/conv2d_1/x;net/conv2d_2_1/x") == ["conv2d_1", "conv2d_2"], "a layer that is called twice"
 
 
 def test_plans_are_checked_and_resolved_to_tensors(trained, tmp_path):
