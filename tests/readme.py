@@ -164,9 +164,9 @@ def sweep() -> str:
     last = list(results["models"].values())[-1]
     environment = last["environment"]
     note = (
-        f"`keras-resnets sweep` after `keras-resnets train --data {results['data']} --augment crop flip "
-        f"--learning-rate 0.1`, seed {last['training']['seed']} (n = 1), few epochs: the networks are far "
-        f"from their best. All {results['test_images']:,} test images; QAT: quantization-aware training for "
+        f"`keras-resnets sweep` after training on {results['data']} as in `make edge`, seed "
+        f"{last['training']['seed']} (n = 1): networks of few epochs are far from their best. All "
+        f"{results['test_images']:,} test images; QAT: quantization-aware training for "
         f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "
         f"{environment['ai-edge-litert']}, 1 thread, the files of a network in turns."
     )
@@ -357,11 +357,9 @@ def devices() -> str:
     drift = max(abs(harness[mode]["repeated"]) for mode in ("float32", "int8"))
     environment = results.environment
     npu = smallest_accelerator(results.entries)
-    trained = re.search(r"^DEVICES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    epochs = [entry.partition(":")[2] for entry in trained]
     note = (
-        f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images, "
-        f"trained for {' and '.join(epochs)} epochs, far from their best; untrained: random weights, costs alone; no: "
+        f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images; "
+        f"ShuffleNetV2 was trained for few epochs and is far from its best; untrained: random weights, costs alone; no: "
         f"the runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
