@@ -81,6 +81,7 @@ class Train(TrainConfig):
     the results: does all of it work?"""
 
     def run(self) -> None:
+        from export.report.formats import counted
         from recipes._backend import Spread, spread
         from recipes.progress import console
         from recipes.sources import made_up, open_source
@@ -116,9 +117,10 @@ class Train(TrainConfig):
             return
         save(run, data, out)
         close_run(out)
+        made_up_images = " on images that are made up" if self.smoke else ""
         console.print(
-            f"{out / 'model.keras'}: test accuracy {run.accuracy:.2%} after "
-            f"{config.epochs} epochs, {run.seconds:.0f} s" + (" on images that are made up" if self.smoke else ""),
+            f"{out / 'model.keras'}: test accuracy {run.accuracy:.2%} after {counted(config.epochs, 'epoch')}, "
+            f"{run.seconds:.0f} s{made_up_images}",
             soft_wrap=True,
         )
 
@@ -147,12 +149,13 @@ class Degradation(DegradationConfig):
     """Start again where an experiment is in the folder already."""
 
     def run(self) -> None:
+        from export.report.formats import counted
         from recipes.degradation import degradation, sentences, table
         from recipes.progress import console
 
         config = DegradationConfig(**{field.name: getattr(self, field.name) for field in fields(DegradationConfig)})
         outcomes = degradation(config, self.out, resume=self.resume, overwrite=self.overwrite)
-        console.print(table(outcomes, f"{self.data}, {self.epochs} epochs, seed {self.seed}"))
+        console.print(table(outcomes, f"{self.data}, {counted(self.epochs, 'epoch')}, seed {self.seed}"))
         for sentence in sentences(outcomes):
             console.print(sentence, soft_wrap=True)
         console.print(f"curves: {self.out / 'curves.png'}", soft_wrap=True)

@@ -14,6 +14,7 @@ from export.convert import MIN_AGREEMENT
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.quantize import FAST_MODES
+from export.report.formats import counted
 from export.report.rows import draw_accuracy_latency, terminal_table, write_page
 from keras_resnets import UsageError, get_variant
 from recipes.config import TrainConfig
@@ -144,9 +145,10 @@ def _write_report(results: _Results, out: Path) -> None:
     first = parts[0].run.config
     height, width, channels = data.image_shape
     summary = [
-        f"{len(parts)} networks trained on {data.name} ({len(data.x_train):,} images of {height}x{width}x{channels}) "
-        f"for {first.epochs} epochs with seed {first.seed}, exported {len(FAST_MODES)} ways, and each file measured on "
-        f"the {len(data.x_test):,} test images in LiteRT: batch 1, 1 thread, {rows[0].runs} timed runs in turns.",
+        f"{counted(len(parts), 'network')} trained on {data.name} ({len(data.x_train):,} images of "
+        f"{height}x{width}x{channels}) for {counted(first.epochs, 'epoch')} with seed {first.seed}, exported "
+        f"{len(FAST_MODES)} ways, and each file measured on the {len(data.x_test):,} test images in LiteRT: batch 1, "
+        f"1 thread, {rows[0].runs} timed runs in turns.",
         *_findings(rows, len(data.x_test)),
     ]
     write_page(

@@ -1,5 +1,6 @@
 """Where `.tflite` files run: one runtime a file behind the interface below."""
 
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,16 @@ import numpy as np
 
 from export.flatbuffer import Arithmetic
 from export.results import Failure
+
+PATIENCE = 900  # seconds for a program that runs one file
+
+
+def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a program that a file may crash or hang; one that does not end counts as failed and is ended."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"it did not end within {PATIENCE:g} s")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.flatbuffer import describe, operations, read, write
 from export.results import Failure, TflmFigures
-from export.runtimes import Runtime, Subject
+from export.runtimes import Runtime, Subject, run
 from export.runtimes.litert import decode, encode
 from keras_resnets.errors import UsageError, first_line
 
@@ -107,7 +107,7 @@ def _run(path: Path, images: np.ndarray, folder: Path) -> subprocess.CompletedPr
     np.save(folder / "images.npy", images, allow_pickle=False)
     script = Path(__file__).with_name("_tflm.py")
     command = [sys.executable, "-P", str(script), str(path.resolve()), str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return run(command)
 
 
 def _read_account(printed: str) -> dict[str, int] | None:

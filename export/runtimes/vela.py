@@ -13,7 +13,7 @@ from pathlib import Path
 
 from export.flatbuffer import describe
 from export.results import Failure, NpuFigures, VelaFigures
-from export.runtimes import Runtime, Subject
+from export.runtimes import Runtime, Subject, run
 from keras_resnets.errors import UsageError
 
 PROCESSES = 2
@@ -91,7 +91,7 @@ def _compile(path: Path, setup: Setup) -> NpuFigures | Failure:
         command = [sys.executable, "-P", "-m", "ethosu.vela", str(path.resolve()), "--output-dir", folder]
         command += ["--accelerator-config", setup.accelerator, "--config", "Arm/vela.ini"]
         command += ["--system-config", setup.system, "--memory-mode", setup.memory]
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        child = run(command)
         if child.returncode:
             return Failure(reason=f"Vela for {setup.accelerator}: {_explain(child)}")
         (summary,) = Path(folder).glob("*_summary_*.csv")
