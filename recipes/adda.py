@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
+from recipes._backend import native
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import AddaConfig, TrainConfig
@@ -296,11 +297,8 @@ def _adapt(
 ) -> Progress:
     keras.utils.set_random_seed(config.seed)
     logits = 2 if config.discriminator == "softmax" else 1
-    game = ADDA(
-        source_encoder,
-        target_encoder,
-        feature_discriminator(source_encoder.output_shape[-1], config.units, logits),
-    )
+    discriminator = feature_discriminator(source_encoder.output_shape[-1], config.units, logits)
+    game = ADDA(native(source_encoder), native(target_encoder), native(discriminator))
     steps = steps_of(source.x_train, target.x_train, config.batch_size)
     epochs = config.epochs or (5 if max(len(source.x_train), len(target.x_train)) >= SMALL_SET else 25)
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
@@ -320,6 +318,7 @@ def _adapt(
                 verbose=0,
                 callbacks=[FitProgress(step, epochs), Collapse(), saved],
             )
+    target_encoder.set_weights(game.players["target"].get_weights())
     return saved.progress
 
 

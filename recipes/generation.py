@@ -10,6 +10,7 @@ import numpy as np
 from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
+from recipes._backend import native, portable
 from recipes.adversarial import Collapse
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
@@ -128,8 +129,8 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
         generator = dense_generator(image_shape, config.latent)
         discriminator = dense_discriminator(image_shape, config.dropout)
     model = GAN(
-        generator,
-        discriminator,
+        native(generator),
+        native(discriminator),
         discriminator_steps=config.discriminator_steps,
         objective=config.objective,
         smoothing=config.smoothing,
@@ -147,7 +148,7 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
 
 def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
     """The generator, or a copy with the moving average of its weights where the run keeps one."""
-    generator = model.players["generator"]
+    generator = portable(model.players["generator"])
     if not config.ema:
         return generator
     copy = keras.models.clone_model(generator)

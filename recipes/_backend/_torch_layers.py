@@ -5,6 +5,7 @@ operations: together a third of a ResNet-20's step on a CPU. Here images stay as
 What Keras does around each call (types, masks, scopes) takes another twelfth; in float32 there is nothing for it to do.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 
 def native(network: keras.Model) -> keras.Model:
-    """The same network, to train: convolutions and BatchNorms that PyTorch computes in one operation each.
+    """The same network, to train: most layers cost no more than what PyTorch computes in them.
 
     Args:
         network: A functional model.
@@ -22,13 +23,24 @@ def native(network: keras.Model) -> keras.Model:
     Returns:
         Another model with the same weights, in the same order.
     """
-    made = keras.models.clone_model(network, clone_function=_clone)
+    return _made_of(network, lambda kind: OWN.get(kind, kind))
+
+
+def portable(network: keras.Model) -> keras.Model:
+    """The same network with Keras's layers again, which every backend can load."""
+    keras_s = {own: kind for kind, own in OWN.items()}
+    return _made_of(network, lambda kind: keras_s.get(kind, kind))
+
+
+Kind = type[keras.layers.Layer]
+
+
+def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Model:
+    made = keras.models.clone_model(
+        network, clone_function=lambda layer: kind_of(type(layer)).from_config(layer.get_config())
+    )
     made.set_weights(network.get_weights())
     return made
-
-
-def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return OWN.get(type(layer), type(layer)).from_config(layer.get_config())
 
 
 def _first(x: torch.Tensor) -> torch.Tensor:
@@ -63,18 +75,6 @@ class _Direct(keras.layers.Layer):
             return super().__call__(inputs, *rest, **options)
         trains = isinstance(self, keras.layers.BatchNormalization)
         return self.call(inputs, options.get("training")) if trains else self.call(inputs)
-
-
-class Activation(_Direct, keras.layers.Activation):
-    """An activation."""
-
-
-class ReLU(_Direct, keras.layers.ReLU):
-    """ReLU."""
-
-
-class Add(_Direct, keras.layers.Add):
-    """A sum."""
 
 
 class Conv2D(_Direct, keras.layers.Conv2D):
@@ -136,15 +136,14 @@ class BatchNormalization(_Direct, keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         if distributed.is_initialized():
             return self._normalize_together(inputs)
-        if inputs.ndim != 4 or self.gamma is None:
+        if inputs.ndim not in (2, 4) or self.gamma is None:
             return super().call(inputs, training=training, mask=mask)
         gamma, beta = self.gamma.value, None if self.beta is None else self.beta.value
-        outputs, mean, deviation = torch.native_batch_norm(
-            _first(inputs), gamma, beta, None, None, True, 0.0, self.epsilon
-        )
+        first = _first(inputs) if inputs.ndim == 4 else inputs
+        outputs, mean, deviation = torch.native_batch_norm(first, gamma, beta, None, None, True, 0.0, self.epsilon)
         with torch.no_grad():  # biased, as Keras's is; PyTorch's own would be unbiased
             self._move(mean, deviation.pow(-2) - self.epsilon)
-        return _last(outputs)
+        return _last(outputs) if inputs.ndim == 4 else outputs
 
     def _normalize_together(self, inputs: torch.Tensor) -> torch.Tensor:
         """By the statistics over the parts of the batch that all processes have, each of the same size."""
@@ -168,11 +167,20 @@ class BatchNormalization(_Direct, keras.layers.BatchNormalization):
             moving.assign(moving.value * self.momentum + now * (1 - self.momentum))
 
 
-OWN: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {
-    keras.layers.Activation: Activation,
-    keras.layers.Add: Add,
+DIRECT = (
+    keras.layers.Activation,
+    keras.layers.Add,
+    keras.layers.AveragePooling2D,
+    keras.layers.Dense,
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.LeakyReLU,
+    keras.layers.MaxPooling2D,
+    keras.layers.ReLU,
+    keras.layers.Reshape,
+)
+OWN: dict[Kind, Kind] = {kind: type(kind.__name__, (_Direct, kind), {}) for kind in DIRECT} | {
     keras.layers.Conv2D: Conv2D,
     keras.layers.DepthwiseConv2D: DepthwiseConv2D,
     keras.layers.BatchNormalization: BatchNormalization,
-    keras.layers.ReLU: ReLU,
 }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import build_tiny, randomize
 
-from recipes._backend import native
+from recipes._backend import native, portable
 
 SHAPE = (8, 16, 16, 3)
 IMAGES = np.random.default_rng(0).normal(size=SHAPE).astype("float32")
@@ -55,15 +55,38 @@ def test_it_learns_the_same(kind):
         keras.layers.BatchNormalization(momentum=0.7, epsilon=1e-3),
         keras.layers.BatchNormalization(center=False),
         keras.layers.BatchNormalization(scale=False),
+        keras.layers.AveragePooling2D(3, strides=2, padding="same"),
+        keras.layers.MaxPooling2D(3, strides=2, padding="same"),
+        keras.layers.GlobalAveragePooling2D(keepdims=True),
+        keras.layers.Reshape((8, -1)),
+        keras.layers.LeakyReLU(0.2),
+        keras.layers.Dense(6, activation="relu"),
     ],
     ids=str,
 )
 def test_a_layer_is_keras_s(layer):
-    inputs = keras.Input(SHAPE[1:])
+    check_layer(layer, IMAGES)
+
+
+def test_batch_norm_of_vectors_is_keras_s():
+    check_layer(keras.layers.BatchNormalization(momentum=0.7), IMAGES.reshape(8, -1)[:, :6])
+
+
+def check_layer(layer, images):
+    inputs = keras.Input(images.shape[1:])
     plain = keras.Model(inputs, layer(inputs))
     fast = native(plain)
     for training in (True, False):
-        ours, theirs = (keras.ops.convert_to_numpy(one(IMAGES, training=training)) for one in (fast, plain))
+        ours, theirs = (keras.ops.convert_to_numpy(one(images, training=training)) for one in (fast, plain))
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
     for one, other in zip(fast.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_is_saved_has_layers_of_keras_alone(tmp_path):
+    network = randomize(build_tiny("cifar_a"))
+    saved = portable(native(network))
+    saved.save(tmp_path / "model.keras")
+    assert [type(layer) for layer in saved.layers] == [type(layer) for layer in network.layers]
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(*(model.predict(IMAGES, verbose=0) for model in (loaded, network)))
