@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from tensorflow_model_optimization.python.core.clustering.keras import cluster_config
 from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as cluster_experimental
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
     default_8bit_cluster_preserve_quantize_scheme as cluster_preserve,
@@ -43,6 +44,8 @@ from export.rounding import NARROWEST
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
 
+# Of a cluster's gradients: tfmot's default, their sum, steps a thousand times too far where they are a thousand
+AVERAGE = cluster_config.GradientAggregation.AVG
 KINDS = (tf_keras.layers.Conv2D, tf_keras.layers.Dense, tf_keras.layers.SeparableConv2D)  # pruned and clustered
 CALIBRATING = 32  # images a step
 BOUNDED = ("sigmoid", "softmax", "tanh")  # activations whose range LiteRT fixes
@@ -82,8 +85,11 @@ class Clustered:
     """Weights that share a few values in each layer: Han et al. 2016, arXiv:1510.00149, section 3."""
 
     def __init__(self, model: keras.Model, clusters: int, keep: str | None) -> None:
-        start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
-        options: dict[str, Any] = {"number_of_clusters": clusters, "cluster_centroids_init": start}
+        options: dict[str, Any] = {
+            "number_of_clusters": clusters,
+            "cluster_centroids_init": tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
+            "cluster_gradient_aggregation": AVERAGE,
+        }
         cluster = tfmot.clustering.keras.cluster_weights
         if keep == "sparsity":
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
