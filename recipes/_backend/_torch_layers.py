@@ -13,6 +13,8 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
+Kind = type[keras.layers.Layer]
+
 
 def native(network: keras.Model) -> keras.Model:
     """The same network, to train: most layers cost no more than what PyTorch computes in them.
@@ -30,9 +32,6 @@ def portable(network: keras.Model) -> keras.Model:
     """The same network with Keras's layers again, which every backend can load."""
     keras_s = {own: kind for kind, own in OWN.items()}
     return _made_of(network, lambda kind: keras_s.get(kind, kind))
-
-
-Kind = type[keras.layers.Layer]
 
 
 def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Model:
