@@ -58,8 +58,9 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     model = load_model(model) if isinstance(model, str | Path) else model
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
+    names = {layer.name for layer in model.layers}
     try:
-        reference, quantized = _Run(floats), _Run(path.read_bytes())
+        reference, quantized = _Run(floats, names), _Run(path.read_bytes(), names)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
     shared = [name for name in quantized.indices if name in reference.indices and name not in quantized.logits]
@@ -74,10 +75,9 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
             signal[name] += float(np.square(expected, dtype=np.float64).sum())
             noise[name] += float(np.square(expected - quantized.value(name), dtype=np.float64).sum())
     shares = {name: noise[name] / signal[name] if signal[name] else float(noise[name] > 0) for name in shared}
-    names = {layer.name for layer in model.layers}
     return [
         LayerNoise(
-            layers=tuple(quantized.layers(name, names)) or (name,),
+            layers=tuple(quantized.layers(name)) or (name,),
             operation=quantized.producers[quantized.indices[name]].kind,
             snr=_decibels(shares[name]),
             entered=shares[name]
@@ -128,9 +128,14 @@ def draw_diagnosis(found: Sequence[LayerNoise], worst: int = 5) -> Figure:
 
 
 class _Run:
-    """A file that keeps the values of all its tensors."""
+    """A file that keeps the values of all its tensors.
 
-    def __init__(self, data: bytes) -> None:
+    Args:
+        data: The file.
+        names: Names of the layers of its model.
+    """
+
+    def __init__(self, data: bytes, names: set[str]) -> None:
         self._interpreter = open_traced(data)
         (self._input,) = self._interpreter.get_input_details()
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
@@ -138,6 +143,7 @@ class _Run:
         self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
         # They may be clipped where no probability suffers: what becomes of them is the noise of their layer.
         self.logits = logits_of(operations(data))
+        self._layers = Layers(self.indices, names)
 
     def invoke(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))
@@ -147,12 +153,11 @@ class _Run:
         index = self.indices[name]
         return decode(self._interpreter.get_tensor(index), self._tensors[index])
 
-    def layers(self, name: str, names: set[str]) -> list[str]:
+    def layers(self, name: str) -> list[str]:
         """The Keras layers whose result a tensor is; probabilities may have no name but that of the output."""
         step = self.producers[self.indices[name]]
-        layers = Layers(self.indices, names)
-        logits = [layer for one in self.logits for layer in layers.of(one)]
-        return layers.of(name) or (logits if step.kind == "SOFTMAX" else [])
+        logits = [layer for one in self.logits for layer in self._layers.of(one)]
+        return self._layers.of(name) or (logits if step.kind == "SOFTMAX" else [])
 
     def sources(self, index: int, known: dict[str, float]) -> Iterator[str]:
         """The nearest tensors in `known` that this one is computed from."""

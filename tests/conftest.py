@@ -1,6 +1,7 @@
 """Fixtures that every room's tests use."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # tests compile much and run little: four times sooner
@@ -24,6 +25,16 @@ def tiny(request) -> keras.Model:
 def name(request) -> str:
     """Each registered name in turn."""
     return request.param
+
+
+@pytest.fixture
+def hanging(tmp_path, monkeypatch):
+    """Programs that a runtime starts with this Python do not end, and it waits a fifth of a second for them."""
+    python = tmp_path / "hanging"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr("export.runtimes.PATIENCE", 0.2)
 
 
 @pytest.fixture(scope="session")

@@ -184,12 +184,8 @@ def test_few_images_are_compared(files, monkeypatch):
     assert figures.images == 1
 
 
-def test_a_program_that_hangs_is_a_failure(files, tmp_path, monkeypatch):
-    hanging = tmp_path / "python"
-    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
-    hanging.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(hanging))
-    monkeypatch.setattr("export.runtimes.PATIENCE", 0.2)
+@pytest.mark.usefixtures("hanging")
+def test_a_program_that_hangs_is_a_failure(files):
     (failure,) = measure(files["int8 int8"])
     assert failure.reason == "TFLite Micro does not run it: it did not end within 0.2 s"
 

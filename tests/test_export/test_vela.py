@@ -126,12 +126,8 @@ def test_a_crash_is_a_failure(files, tmp_path, monkeypatch):
     assert failure.reason == "Vela for ethos-u55-128: crashes (SIGFPE) without saying why"
 
 
-def test_a_program_that_hangs_is_a_failure(files, tmp_path, monkeypatch):
-    hanging = tmp_path / "python"
-    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
-    hanging.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(hanging))
-    monkeypatch.setattr("export.runtimes.PATIENCE", 0.2)
+@pytest.mark.usefixtures("hanging")
+def test_a_program_that_hangs_is_a_failure(files):
     (failure,) = measure(files["int8"])
     assert failure.reason == "Vela for ethos-u55-128: it did not end within 0.2 s"
 
