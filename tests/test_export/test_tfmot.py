@@ -127,6 +127,21 @@ def test_a_model_trained_for_int8_becomes_a_file_without_calibration(trained, da
 
 
 @pytest.mark.once
+def test_a_large_cluster_steps_no_further_than_one_weight_would():
+    inputs = keras.Input((8, 8, 4))
+    outputs = keras.layers.Dense(10, "softmax", use_bias=False)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    kernel = np.full((256, 10), 0.01, np.float32)
+    kernel[:, 0] = -0.01  # a cluster of its own, and the class of all images: its gradients have one sign
+    model.layers[-1].set_weights([kernel])
+    started = cluster(model, 2)
+    started.compile(keras.optimizers.SGD(0.1))
+    started.fit(np.random.default_rng(0).random((16, 8, 8, 4), np.float32), np.zeros(16, int), batch_size=16)
+    moved = np.abs(started.strip().layers[-1].get_weights()[0] - kernel).max()
+    assert 0.01 < moved < 0.1 + 0.02  # the rate times a gradient of at most 1, and a weight may change its cluster
+
+
+@pytest.mark.once
 def test_the_process_ends_with_its_model(trained, data):
     started = cluster(trained, 4)
     process, folder = started._process, started._folder
