@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
-from recipes._backend import native
+from recipes._backend import Adam, native
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import AddaConfig, TrainConfig
@@ -302,9 +302,7 @@ def _adapt(
     steps = steps_of(source.x_train, target.x_train, config.batch_size)
     epochs = config.epochs or (5 if max(len(source.x_train), len(target.x_train)) >= SMALL_SET else 25)
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * epochs)
-    game.compile(
-        {player: keras.optimizers.Adam(schedule, beta_1=0.5) for player in game.players}, jit_compile=jit_compile()
-    )
+    game.compile({player: Adam(schedule, beta_1=0.5) for player in game.players}, jit_compile=jit_compile())
     before = load_checkpoint(path, game) if resume and is_begun(path) else Progress()
     saved = Checkpoints(path, before, config.seed)
     if before.epoch < epochs:

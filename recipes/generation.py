@@ -10,7 +10,7 @@ import numpy as np
 from export import load_model
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
-from recipes._backend import native, portable
+from recipes._backend import Adam, native, portable
 from recipes.adversarial import Collapse
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
@@ -138,8 +138,8 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
     average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
     model.compile(
         {
-            "discriminator": keras.optimizers.Adam(config.learning_rate, beta_1=0.5),
-            "generator": keras.optimizers.Adam(config.learning_rate, beta_1=0.5, **average),
+            "discriminator": Adam(config.learning_rate, beta_1=0.5),
+            "generator": Adam(config.learning_rate, beta_1=0.5, **average),
         },
         jit_compile=jit_compile(),
     )

@@ -3,7 +3,8 @@
 `Steps.train_step` lets `fit` run `Adversarial.step`; `Steps.value_and_gradients(loss, variables)` calls `loss()` and
 returns its value and its gradients, and lets what the call assigns (BatchNorm statistics, random states) stand. The
 gradient of a variable that the loss misses is zero. `native(network)` is a network to train in its place, where Keras's
-layers cost more than the backend's own, and `portable(network)` is one to save of it. `spread()` finds over what a
+layers cost more than the backend's own, and `portable(network)` is one to save of it. `Adam` is Keras's, or one that
+comes to the same for less. `spread()` finds over what a
 training step can be spread, as a `Spread`; it raises a UsageError where that is this one device.
 """
 
@@ -13,14 +14,19 @@ from recipes._backend._spread import Spread
 
 match keras.backend.backend():
     case "jax":
+        from keras.optimizers import Adam
+
         from recipes._backend._jax import Steps
         from recipes._backend._jax_spread import spread
         from recipes._backend._keras_layers import native, portable
     case "torch":
         from recipes._backend._torch import Steps  # type: ignore[assignment]
+        from recipes._backend._torch_adam import Adam
         from recipes._backend._torch_layers import native, portable
         from recipes._backend._torch_spread import spread
     case "tensorflow":
+        from keras.optimizers import Adam
+
         from recipes._backend._keras_layers import native, portable
         from recipes._backend._tensorflow import Steps  # type: ignore[assignment]
         from recipes._backend._tensorflow_spread import spread
@@ -29,4 +35,4 @@ match keras.backend.backend():
 
         raise UsageError(f"recipes run on tensorflow, jax or torch, not on {other}; set KERAS_BACKEND")
 
-__all__ = ["Spread", "Steps", "native", "portable", "spread"]
+__all__ = ["Adam", "Spread", "Steps", "native", "portable", "spread"]

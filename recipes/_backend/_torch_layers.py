@@ -110,6 +110,52 @@ class DepthwiseConv2D(_Direct, keras.layers.DepthwiseConv2D):
         return self.activation(_last(outputs))
 
 
+class Dense(_Direct, keras.layers.Dense):
+    """Product and bias in one operation."""
+
+    def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
+        """(n, features) -> (n, units)."""
+        if inputs.ndim != 2 or not self.use_bias:
+            return super().call(inputs, training=training)
+        kernel, bias = (keras.ops.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
+        return self.activation(torch.addmm(bias, inputs, kernel))
+
+
+class _Pooling(_Direct):
+    """Pooling that leaves images in the memory layout that the convolution behind it reads fastest."""
+
+    pool: Callable[..., torch.Tensor]
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, c) -> (n, h', w', c)."""
+        if self.data_format != "channels_last" or self.padding != "valid":
+            return super().call(inputs)
+        return _last(type(self).pool(_first(inputs), self.pool_size, self.strides))
+
+
+class AveragePooling2D(_Pooling, keras.layers.AveragePooling2D):
+    """The mean of windows."""
+
+    pool = functional.avg_pool2d
+
+
+class MaxPooling2D(_Pooling, keras.layers.MaxPooling2D):
+    """The largest of windows."""
+
+    pool = functional.max_pool2d
+
+
+class ZeroPadding2D(_Direct, keras.layers.ZeroPadding2D):
+    """A frame of zeros."""
+
+    def call(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, c) -> (n, h', w', c)."""
+        if self.data_format != "channels_last":
+            return super().call(inputs)
+        (top, bottom), (left, right) = self.padding
+        return functional.pad(inputs, (0, 0, left, right, top, bottom))
+
+
 class _Sum(torch.autograd.Function):
     """The sum over all processes; the gradient of one's part is the sum of all gradients."""
 
@@ -169,17 +215,18 @@ class BatchNormalization(_Direct, keras.layers.BatchNormalization):
 DIRECT = (
     keras.layers.Activation,
     keras.layers.Add,
-    keras.layers.AveragePooling2D,
-    keras.layers.Dense,
     keras.layers.Flatten,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.LeakyReLU,
-    keras.layers.MaxPooling2D,
     keras.layers.ReLU,
     keras.layers.Reshape,
 )
 OWN: dict[Kind, Kind] = {kind: type(kind.__name__, (_Direct, kind), {}) for kind in DIRECT} | {
-    keras.layers.Conv2D: Conv2D,
-    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+    keras.layers.AveragePooling2D: AveragePooling2D,
     keras.layers.BatchNormalization: BatchNormalization,
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.Dense: Dense,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+    keras.layers.MaxPooling2D: MaxPooling2D,
+    keras.layers.ZeroPadding2D: ZeroPadding2D,
 }

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-EPOCHS, STEPS = 7, 30
+EPOCHS, STEPS = 7, 100  # MNIST has 937 steps in an epoch
 RATE, BETA = 2e-4, 0.5
 RESULTS = Path(__file__).with_name("adversarial.json")
 Epoch = Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Any]
@@ -38,17 +38,18 @@ def adda_batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def keras_epoch(kind: str) -> Epoch:
     from keras_resnets import create_model
+    from recipes._backend import Adam, native
     from recipes.adda import ADDA, LENET, encoder_of, feature_discriminator
     from recipes.gan import GAN, dense_discriminator, dense_generator
     from recipes.train import jit_compile
 
     if kind == "gan":
         shape = (28, 28, 1)
-        model: Any = GAN(dense_generator(shape, 100), dense_discriminator(shape, 0))
+        model: Any = GAN(native(dense_generator(shape, 100)), native(dense_discriminator(shape, 0)))
     else:
         source, target = (encoder_of(create_model("lenet5", input_shape=(28, 28, 1), **LENET)) for _ in range(2))
-        model = ADDA(source, target, feature_discriminator(500, 500, 1))
-    model.compile({name: keras.optimizers.Adam(RATE, BETA) for name in model.players}, jit_compile=jit_compile())
+        model = ADDA(native(source), native(target), native(feature_discriminator(500, 500, 1)))
+    model.compile({name: Adam(RATE, BETA) for name in model.players}, jit_compile=jit_compile())
     return lambda batches: model.fit(batches, steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0)
 
 
