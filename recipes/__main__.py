@@ -193,8 +193,9 @@ class _Game(_Runs):
     """A classifier of the same data, the model.keras of `keras-resnets train`, in whose features samples are scored;
     None: a LeNet-5 (in colour a ResNet-8) is trained first."""
     inception: Path | None = None
-    """Weights of InceptionV3, as keras_resnets.InceptionV3(weights=...) takes them, for the Fréchet distance, precision
-    and recall."""
+    """pytorch-fid's pt_inception-2015-12-05-6726825d.pth, for the Fréchet distance as it is published, and precision
+    and recall in the same features;
+    None: in those of the scorer, which compare runs of this project alone."""
 
     def _play(self, config: "DcganConfig | GanConfig") -> None:
         from dataclasses import asdict, replace

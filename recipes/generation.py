@@ -9,7 +9,8 @@ import numpy as np
 
 from export import load_model
 from export.files import ensure_folder, replacing
-from keras_resnets import UsageError, create_model
+from keras_resnets import UsageError, create_model, load_torch_weights
+from keras_resnets.families.inception import INCEPTION_V3_2015
 from recipes._backend import Adam, native, portable
 from recipes.adversarial import Collapse
 from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
@@ -229,7 +230,7 @@ class Scorer:
         features = f"{self.model.name} trained here, not comparable with other projects"
         if self._inception:
             real, fake = (self._inception.predict(images[:count], verbose=0) for images in (data.x_test, samples))
-            features = "InceptionV3, weights given"
+            features = "Inception of December 2015, the published distance"
         shares = np.bincount(classes.argmax(1), minlength=data.classes) / len(samples)
         precision, recall = precision_and_recall(real[:count], fake[:count])
         return {
@@ -273,14 +274,23 @@ def train_scorer(data: Dataset, path: Path) -> keras.Model:
 
 
 def inception_features(weights: Path, image_shape: tuple[int, int, int]) -> keras.Model:
-    """InceptionV3 up to its pool, (height, width, 1 or 3) with pixels from 0 to 255 -> (2048,).
+    """The network of the published Fréchet distance, (height, width, 1 or 3) with pixels from 0 to 255 -> (2048,).
+
+    It is the Inception of December 2015, whose weights pytorch-fid distributes, on images enlarged to 299x299 as there.
 
     Args:
-        weights: A file that `keras_resnets.InceptionV3(weights=...)` takes, trained on pixels from -1 to 1 as those of
-            the published distance are.
-        image_shape: Of the images, which are enlarged to 299x299.
+        weights: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, or the same as `.safetensors`.
+        image_shape: Of the images.
+
+    Raises:
+        UsageError: If the file cannot be read, or holds other weights.
+
+    References: Heusel et al. 2017, arXiv:1706.08500.
     """
-    network = create_model("inceptionv3", weights=str(weights), pixel_stats=([127.5] * 3, [127.5] * 3))
+    network = create_model(
+        "inceptionv3", classes=1008, blocks=INCEPTION_V3_2015, pixel_stats=([127.5] * 3, [127.5] * 3)
+    )
+    load_torch_weights(network, weights)
     features = keras.Model(network.input, head_of(network).input)
     x = inputs = keras.Input(image_shape)
     if image_shape[2] == 1:

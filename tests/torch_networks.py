@@ -96,6 +96,32 @@ class GoogLeNet(nn.Sequential):
         return {"main": x, **outputs} if auxiliary else x
 
 
+class NumberedBranches(nn.Sequential):
+    """Convolutions called branch<kernel>_<place>: each reads the one in front of it, those with a letter the same one.
+
+    Args:
+        pool: Of what branch_pool reads or, where there is none, of a branch of its own.
+    """
+
+    def __init__(self, pool):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x):
+        ends, read = {}, x
+        for name, layer in self.named_children():
+            branch, _, place = name.partition("_")
+            if place == "pool":
+                ends["pool"] = [layer(self.pool(x))]
+            elif place.endswith("b"):
+                ends[branch].append(layer(read))
+            else:
+                read = ends.get(branch, [x])[0]
+                ends[branch] = [layer(read)]
+        ends.setdefault("pool", [self.pool(x)] if "branch_pool" not in dict(self.named_children()) else [])
+        return torch.cat([end for branch in ends.values() for end in branch], 1)
+
+
 def conv(inputs, filters, kernel=1, stride=1, *, groups=1, bias=False):
     return nn.Conv2d(inputs, filters, kernel, stride, kernel // 2, groups=groups, bias=bias)
 
@@ -334,6 +360,54 @@ def googlenet():
     return chain(kind=GoogLeNet, **layers, **classifier(fc=nn.Linear(inputs, CLASSES)))
 
 
+def inception_v3():
+    """As pytorch-fid patches torchvision's: averages leave out what is padded, and the last block takes the maximum."""
+
+    def step(inputs, filters, kernel=1, stride=1, zeros=None):
+        height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        padding = (height // 2, width // 2) if zeros is None else zeros
+        convolution = nn.Conv2d(inputs, filters, (height, width), stride, padding, bias=False)
+        return chain(conv=convolution, bn=nn.BatchNorm2d(filters, 1e-3), relu=nn.ReLU())
+
+    def block(inputs, pool, rows):
+        """Filters, kernel and a stride of 2 by name; a later place of a branch reads the one in front of it."""
+        made, before = NumberedBranches(pool), inputs
+        for name, (filters, kernel, *stride) in rows.items():
+            place = name.partition("_")[2]
+            reads = inputs if place in ("", "1", "pool") else before
+            made.add_module(f"branch{name}", step(reads, filters, kernel, *stride, *([0] if stride else [])))
+            before = before if place.endswith("a") else filters
+        return made
+
+    average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+    maximum = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
+    halving = partial(F.max_pool2d, kernel_size=3, stride=2)
+    wide, tall = (1, 7), (7, 1)
+    double = {"3x3dbl_1": (6, 1), "3x3dbl_2": (8, 3)}
+    five = {"1x1": (8, 1), "5x5_1": (6, 1), "5x5_2": (8, 5)}
+    seven = {"1x1": (8, 1), "7x7_1": (6, 1), "7x7_2": (6, wide), "7x7_3": (8, tall), "7x7dbl_1": (6, 1)}
+    seven |= {"7x7dbl_2": (6, tall), "7x7dbl_3": (6, wide), "7x7dbl_4": (6, tall), "7x7dbl_5": (8, wide)}
+    halved = {"3x3_1": (6, 1), "3x3_2": (8, 3, 2), "7x7x3_1": (6, 1), "7x7x3_2": (6, wide), "7x7x3_3": (6, tall)}
+    forks = {"1x1": (8, 1), "3x3_1": (8, 1), "3x3_2a": (8, (1, 3)), "3x3_2b": (8, (3, 1))}
+    forks |= double | {"3x3dbl_3a": (8, (1, 3)), "3x3dbl_3b": (8, (3, 1)), "_pool": (6, 1)}
+    return chain(
+        Conv2d_1a_3x3=step(3, 6, 3, 2, 0),
+        Conv2d_2a_3x3=step(6, 6, 3, 1, 0),
+        Conv2d_2b_3x3=step(6, 8, 3),
+        maxpool1=nn.MaxPool2d(3, 2),
+        Conv2d_3b_1x1=step(8, 8),
+        Conv2d_4a_3x3=step(8, 8, 3, 1, 0),
+        maxpool2=nn.MaxPool2d(3, 2),
+        Mixed_5b=block(8, average, five | double | {"3x3dbl_3": (8, 3), "_pool": (6, 1)}),
+        Mixed_6a=block(30, halving, {"3x3": (8, 3, 2)} | double | {"3x3dbl_3": (8, 3, 2)}),
+        Mixed_6b=block(46, average, seven | {"_pool": (8, 1)}),
+        Mixed_7a=block(32, halving, halved | {"7x7x3_4": (6, 3, 2)}),
+        Mixed_7b=block(46, average, forks),
+        Mixed_7c=block(46, maximum, forks),
+        **classifier(fc=nn.Linear(46, CLASSES)),
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """A small torch network, and the same one of this package.
@@ -359,6 +433,8 @@ RESNEXT = RESNET | {"groups": 4, "base_width": 16}
 VGG = {"depths": (2, 1), "widths": (4, 8), "head_width": 16}
 ALEXNET = {"widths": (8, 12, 12, 8, 8), "kernels": (5, 5, 3, 3, 3), "strides": (2, 1, 1, 1, 1), "head_width": 16}
 GOOGLENET = {"form": "torchvision", "stem_widths": (8, 4, 12), "blocks": ROWS}
+V3 = (((8, 6, 8, 6, 8, 6),), ((8, 6, 8), (6, 8)), ((6, 8), (8, 8, 6, "avg", 6), (8, 8, 6, "max", 6)))
+INCEPTION = {"stem_widths": (6, 6, 8, 8, 8), "blocks": V3}
 ZOO = "kuangliu/pytorch-cifar and akamaster/pytorch_resnet_cifar10"
 zoo = partial(resnet, cifar=True, around="shortcut", dense="linear")
 resnext = partial(bottleneck, groups=4)
@@ -399,4 +475,5 @@ CASES = {
     "timm_vgg_bn": Case("timm VGG with BatchNorm", partial(timm_vgg, bn=True), "vgg16_bn", VGG, (16, 27)),
     "alexnet": Case("torchvision AlexNet", alexnet, "alexnetowt", ALEXNET, (47, 64)),
     "googlenet": Case("torchvision GoogLeNet", googlenet, "googlenet", GOOGLENET, LARGER),
+    "inceptionv3": Case("pytorch-fid InceptionV3", inception_v3, "inceptionv3", INCEPTION, (75, 80)),
 }

@@ -412,14 +412,14 @@ def v3_to_8(inner: int, conv3: int) -> Branches:
     )
 
 
-def v3_8(conv1: int, split: int, reduce_double: int, projected: int) -> Branches:
-    """1x1; 1x3 beside 3x1; 3x3, then 1x3 beside 3x1; average pool. Fig. 7."""
+def v3_8(conv1: int, split: int, reduce_double: int, pool: Pooling, projected: int) -> Branches:
+    """1x1; 1x3 beside 3x1; 3x3, then 1x3 beside 3x1; pool. Fig. 7, which does not say which pool."""
     fork = [Conv(split, (1, 3)), Conv(split, (3, 1), beside=True)]
     return (
         [Conv(conv1)],
         [Conv(split), *fork],
         [Conv(reduce_double), Conv(split, 3), *fork],
-        [Pool("avg"), Conv(projected)],
+        [Pool(pool), Conv(projected)],
     )
 
 
@@ -458,8 +458,10 @@ BN_INCEPTION = (
 INCEPTION_V3 = (
     ((64, 48, 64, 64, 96, 32), (64, 48, 64, 64, 96, 64), (64, 48, 64, 64, 96, 64)),
     ((384, 64, 96), (128, 192), (160, 192), (160, 192), (192, 192)),
-    ((192, 320), (320, 384, 448, 192), (320, 384, 448, 192)),
+    ((192, 320), (320, 384, 448, "avg", 192), (320, 384, 448, "avg", 192)),
 )
+# The network of December 2015 whose features are those of the Fréchet distance: its last block takes the maximum.
+INCEPTION_V3_2015 = (*INCEPTION_V3[:2], (*INCEPTION_V3[2][:2], (320, 384, 448, "max", 192)))
 
 GoogLeNet = register(
     Variant(

@@ -12,7 +12,14 @@ from keras_resnets.errors import UsageError, first_line
 from keras_resnets.graph import walk
 from keras_resnets.weights.own import check_exists
 from keras_resnets.weights.torch_names import NAMINGS, Naming
-from keras_resnets.weights.transfer import Arrays, absorb_biases, absorb_epsilons, assign, weighted_layers
+from keras_resnets.weights.transfer import (
+    Arrays,
+    absorb_biases,
+    absorb_epsilons,
+    absorb_scales,
+    assign,
+    weighted_layers,
+)
 
 # The weights of a torch layer, by the names that they have in the Keras layer of the same kind.
 BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -25,9 +32,10 @@ PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, L
 def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any]) -> None:
     """Loads a network trained in torch into the same network of this package.
 
-    Knows the names of torchvision and timm and of the CIFAR zoos kuangliu/pytorch-cifar (ResNet),
-    akamaster/pytorch_resnet_cifar10 and chenyaofo/pytorch-cifar-models. Convolution biases in front of a BatchNorm are
-    absorbed by it, exactly; so is another BatchNorm epsilon.
+    Knows the names of torchvision and timm, of the CIFAR zoos kuangliu/pytorch-cifar (ResNet, ShuffleNetV2),
+    akamaster/pytorch_resnet_cifar10 and chenyaofo/pytorch-cifar-models, and of pytorch-fid's Inception v3. Convolution
+    biases in front of a BatchNorm are absorbed by it, exactly; so are another BatchNorm epsilon, and a scale where the
+    network has none.
 
     Args:
         model: The network, with as many classes.
@@ -50,6 +58,7 @@ def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any
     arrays = _collect(model, {key: state[key] for key in state if not naming.ignored(key, model)}, entries)
     absorb_biases(model, arrays)
     absorb_epsilons(model, arrays, {layer.name: naming.epsilon for layer in weighted_layers(model) if _is_norm(layer)})
+    absorb_scales(model, arrays)
     assign(model, arrays, f"{title} (names of {naming.title})", entries)
 
 

@@ -263,6 +263,40 @@ def _googlenet() -> Rename:
     )
 
 
+def _inception_v3() -> Rename:
+    """Inception v3 of torchvision, whose blocks are called as in TensorFlow, 5b to 7c."""
+
+    def numbered(name: str, *ends: int | str) -> tuple[str, ...]:
+        return tuple(f"{name}_{end}" for end in ends)
+
+    branches = {  # by stage, and whether a block reduces: the convolutions of each branch
+        (1, False): (("1x1",), numbered("5x5", 1, 2), numbered("3x3dbl", 1, 2, 3), ("_pool",)),
+        (2, True): (("3x3",), numbered("3x3dbl", 1, 2, 3)),
+        (2, False): (("1x1",), numbered("7x7", 1, 2, 3), numbered("7x7dbl", 1, 2, 3, 4, 5), ("_pool",)),
+        (3, True): (numbered("3x3", 1, 2), numbered("7x7x3", 1, 2, 3, 4)),
+        (3, False): (("1x1",), numbered("3x3", 1, "2a", "2b"), numbered("3x3dbl", 1, 2, "3a", "3b"), ("_pool",)),
+    }
+    parts = {
+        (*kind, branch, place): part
+        for kind, rows in branches.items()
+        for branch, row in enumerate(rows, 1)
+        for place, part in enumerate(row, 1)
+    }
+    stem = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
+
+    def layer(found: re.Match[str]) -> str:
+        stage, block, _ = _place(found)
+        part = parts.get((stage, stage > 1 and block == 0, int(found["branch"]), int(found["place"] or 1)))
+        letter = chr(ord("b" if stage == 1 else "a") + block)
+        return f"Mixed_{stage + 4}{letter}.branch{part}.{found['kind']}" if part else found[0]
+
+    return by_rules(
+        (r"stem_(conv|bn)([1-5])", lambda found: f"Conv2d_{stem[int(found[2]) - 1]}.{found[1]}"),
+        (rf"{BLOCK}_b(?P<branch>\d)_(?P<kind>conv|bn)(?P<place>\d?)", layer),
+        ("head_dense", "fc"),
+    )
+
+
 NAMINGS = (
     Naming("torchvision ResNet", _resnet("downsample", "fc")),
     Naming("kuangliu/pytorch-cifar and akamaster/pytorch_resnet_cifar10", _resnet("shortcut", "linear")),
@@ -276,6 +310,8 @@ NAMINGS = (
     Naming("torchvision VGG with BatchNorm", _vgg(3)),
     Naming("torchvision AlexNet", _vgg(2, dense=(1, 4, 6))),
     Naming("torchvision GoogLeNet", _googlenet(), epsilon=1e-3, auxiliary=("aux1.", "aux2.")),
+    # torchvision's own averages count the zeros around an image; that of pytorch-fid leaves them out, as Keras does
+    Naming("pytorch-fid InceptionV3", _inception_v3(), epsilon=1e-3),
     Naming("timm VGG", _timm_vgg(2)),
     Naming("timm VGG with BatchNorm", _timm_vgg(3)),
 )

@@ -88,3 +88,20 @@ def absorb_epsilons(model: keras.Model, arrays: Arrays, epsilons: Mapping[str, f
         difference = epsilon - model.get_layer(name).epsilon
         if key in arrays and difference:
             arrays[key] = (arrays[key].astype("float64") + difference).astype("float32")
+
+
+def absorb_scales(model: keras.Model, arrays: Arrays) -> None:
+    """Moves the scales of BatchNorms that have none in the model into their moving variance.
+
+    scale / sqrt(variance + epsilon) = 1 / sqrt((variance + epsilon) / scale^2), exactly, where the scale is positive;
+    another stays, and is left over.
+    """
+    for layer in weighted_layers(model):
+        if not isinstance(layer, keras.layers.BatchNormalization) or layer.scale:
+            continue
+        scale, variance = f"{layer.name}/gamma", f"{layer.name}/moving_variance"
+        if not {scale, variance} <= arrays.keys():
+            continue
+        if arrays[scale].shape == arrays[variance].shape and (arrays[scale] > 0).all():
+            whole = (arrays[variance].astype("float64") + layer.epsilon) / arrays.pop(scale).astype("float64") ** 2
+            arrays[variance] = (whole - layer.epsilon).astype("float32")

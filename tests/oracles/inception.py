@@ -81,8 +81,8 @@ def bn_inception(oracle, x, *, depths, se=False):
     return oracle.top(x)
 
 
-def inception_v3(oracle, x, *, depths):
-    """Szegedy et al. 2016, Table 1 and Fig. 5, 6, 7 and 10, as keras.applications has it."""
+def inception_v3(oracle, x, *, depths, last="avg"):
+    """Szegedy et al. 2016, Table 1 and Fig. 5, 6, 7 and 10, as keras.applications has it; `last`: of its pools."""
     x = step(oracle, x, "stem_conv1", 2, padding=0)
     x = step(oracle, step(oracle, x, "stem_conv2", padding=0), "stem_conv3")
     x = step(oracle, F.max_pool2d(x, 3, 2), "stem_conv4")
@@ -102,6 +102,8 @@ def inception_v3(oracle, x, *, depths):
             ends.append(steps(oracle, x, *(f"{b}2_conv{place}" for place in second)))
             ends.append(steps(oracle, x, *(f"{b}3_conv{place}" for place in third)))
         pooled = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        if last == "max" and (stage, number) == (len(depths), depths[-1]):
+            pooled = F.max_pool2d(x, 3, 1, 1)
         x = torch.cat([*ends, step(oracle, pooled, f"{b}4_conv")], 1)
     return oracle.top(x)
 
@@ -122,6 +124,8 @@ def case(name, forward, stages, options=None, *, stem_widths=(8, 8, 12), size=32
 # No layer is so narrow that a dead ReLU could hide it.
 V1 = (8, 6, 8, 6, 8, 6)
 V2, V2_MAX, V2_REDUCTION = (8, 6, 8, 6, 8, "avg", 6), (8, 6, 8, 6, 8, "max", 6), (6, 8, 6, 8)
+V3 = ((V1,), ((8, 6, 8), (6, 8)))
+V3_SIZE = {"stem_widths": (6, 6, 8, 8, 8), "size": 75, "epsilon": 1e-3}
 CASES = {
     "googlenet": case("googlenet", googlenet, ((V1, V1), (V1,)), {"dropout": 0.0}),
     "googlenet_torchvision": case(
@@ -134,12 +138,8 @@ CASES = {
     ),
     "bninception": case("bninception", bn_inception, ((V2, V2), (V2_REDUCTION, V2_MAX))),
     "seinception": case("seinception", bn_inception, ((V2,), (V2_REDUCTION, V2_MAX)), {"se_ratio": 4}, se=True),
-    "inceptionv3": case(
-        "inceptionv3",
-        inception_v3,
-        ((V1,), ((8, 6, 8), (6, 8)), ((6, 8), (8, 8, 6, 6))),
-        stem_widths=(6, 6, 8, 8, 8),
-        size=75,
-        epsilon=1e-3,
+    "inceptionv3": case("inceptionv3", inception_v3, (*V3, ((6, 8), (8, 8, 6, "avg", 6))), **V3_SIZE),
+    "inceptionv3_2015": case(
+        "inceptionv3", inception_v3, (*V3, ((6, 8), (8, 8, 6, "avg", 6), (8, 8, 6, "max", 6))), last="max", **V3_SIZE
     ),
 }

@@ -98,6 +98,12 @@ def test_every_naming_has_a_case():
     assert {case.naming for case in CASES.values()} == {naming.title for naming in NAMINGS}
 
 
+def test_a_scale_that_no_variance_can_take_is_left_over():
+    network, model = build("inceptionv3")
+    state = network.state_dict() | {"Mixed_5b.branch_pool.bn.weight": -torch.ones(6)}
+    refuse(model, state, r"Mixed_5b.branch_pool.bn.weight \(stage1_block1_b4_bn/gamma\) is left over")
+
+
 def test_auxiliary_classifiers_load_where_the_network_has_them():
     network, _ = build("googlenet")
     model = build_ours(CASES["googlenet"], input_shape=(80, 128, 3), auxiliary=True)

@@ -4,8 +4,12 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from keras_resnets import UsageError, create_model
+from keras_resnets.families.inception import INCEPTION_V3_2015
+from keras_resnets.weights.state_dict import block_names
+from keras_resnets.weights.torch_names import NAMINGS
 from recipes import generation
 from recipes.config import DcganConfig, GanConfig
 from recipes.data import load
@@ -59,12 +63,30 @@ def test_a_scorer_of_other_data_is_refused(data, tmp_path):
 @pytest.mark.once
 @pytest.mark.slow
 def test_features_of_inception(data, tmp_path):
-    create_model("inceptionv3").save_weights(tmp_path / "inception.weights.h5")
-    inception = inception_features(tmp_path / "inception.weights.h5", data.image_shape)
+    network = create_model("inceptionv3", classes=1008, blocks=INCEPTION_V3_2015)
+    naming = next(naming for naming in NAMINGS if naming.title == "pytorch-fid InceptionV3")
+    keys = {"kernel": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    state = {}
+    for name, known in block_names(network).items():
+        for weight in network.get_layer(name).weights:
+            array = keras.ops.convert_to_numpy(weight)
+            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+            state[f"{naming.rename(known)}.{keys.get(weight.name, weight.name)}"] = np.ascontiguousarray(array)
+    save_file(state, tmp_path / "inception.safetensors")
+    inception = inception_features(tmp_path / "inception.safetensors", data.image_shape)
     found = Scorer(classifier(data), inception).score(data.x_test[:8], data)
-    assert found["features"] == "InceptionV3, weights given"
+    assert found["features"] == "Inception of December 2015, the published distance"
     assert found["images"] == 8
     assert found["fid"] == pytest.approx(0, abs=1e-3)
+    enlarged = keras.ops.image.resize(data.x_test[:2].astype("float32"), (299, 299)) / 127.5 - 1
+    pooled = keras.Model(network.input, network.get_layer("head_dense").input).predict(enlarged, verbose=0)
+    np.testing.assert_allclose(inception.predict(data.x_test[:2], verbose=0), pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_inception_of_another_network_is_refused(data, tmp_path):
+    save_file({"fc.weight": np.zeros((1000, 2048), "float32")}, tmp_path / "torchvision.safetensors")
+    with pytest.raises(UsageError, match=r"does not fit inceptionv3: .*fc.weight .* instead of \(2048, 1008\)"):
+        inception_features(tmp_path / "torchvision.safetensors", data.image_shape)
 
 
 def test_images_become_bytes(data):
