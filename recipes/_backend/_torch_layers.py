@@ -5,8 +5,10 @@ operations: together a third of a ResNet-20's step on a CPU. Here images stay as
 What Keras does around each call (types, masks, scopes) takes another twelfth; in float32 there is nothing for it to do.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import keras
 import torch
@@ -25,13 +27,15 @@ def native(network: keras.Model) -> keras.Model:
     Returns:
         Another model with the same weights, in the same order.
     """
-    return _made_of(network, lambda kind: OWN.get(kind, kind))
+    made = _made_of(network, lambda kind: OWN.get(kind, kind))
+    return Network(made.input, made.output, name=made.name) if _steps_of(made) else made
 
 
 def portable(network: keras.Model) -> keras.Model:
     """The same network with Keras's layers again, which every backend can load."""
     keras_s = {own: kind for kind, own in OWN.items()}
-    return _made_of(network, lambda kind: keras_s.get(kind, kind))
+    made = _made_of(network, lambda kind: keras_s.get(kind, kind))
+    return keras.Model(made.input, made.output, name=made.name) if isinstance(made, Network) else made
 
 
 def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Model:
@@ -40,6 +44,64 @@ def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Mod
     )
     made.set_weights(network.get_weights())
     return made
+
+
+class _Step(NamedTuple):
+    """A layer that is called: with the results of some layers, or of one, and with further arguments."""
+
+    layer: Any
+    reads: str | list[str]
+    arguments: dict[str, Any]
+    trains: bool
+    """Whether it is to be told that it trains."""
+
+
+class Network(keras.Model):
+    """A functional model that hands a batch from layer to layer itself."""
+
+    def __call__(self, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+        """As of any model."""
+        if options or not _is_plain(inputs) or self.compute_dtype != "float32":
+            return super().__call__(inputs, training=training, **options)
+        results = {self._entry: inputs}
+        for layer, reads, arguments, trains in self._steps:
+            x = results[reads] if isinstance(reads, str) else [results[name] for name in reads]
+            results[layer.name] = layer(x, training=training) if trains else layer(x, **arguments)
+        return results[self._steps[-1].layer.name]
+
+    @cached_property
+    def _entry(self) -> str:
+        name: str = self.get_config()["input_layers"][0]
+        return name
+
+    @cached_property
+    def _steps(self) -> list[_Step]:
+        return _steps_of(self) or []
+
+
+def _steps_of(network: keras.Model) -> list[_Step] | None:
+    """The layers in their order, the output last; None: it takes more than that from one input to one output."""
+    config = network.get_config()
+    if not (isinstance(config["input_layers"][0], str) and isinstance(config["output_layers"], list)):
+        return None
+    steps = []
+    for one in config["layers"]:
+        if one["name"] == config["input_layers"][0]:
+            continue
+        if len(one["inbound_nodes"]) != 1 or len(one["inbound_nodes"][0]["args"]) != 1:
+            return None
+        (node,) = one["inbound_nodes"]
+        read, layer = node["args"][0], network.get_layer(one["name"])
+        places = [x["config"]["keras_history"] for x in (read if isinstance(read, list) else [read])]
+        arguments = {name: value for name, value in node["kwargs"].items() if value is not None}
+        trains = "training" in inspect.signature(layer.call).parameters and "training" not in arguments
+        reads = [name for name, *_ in places]
+        steps.append(_Step(layer, reads if isinstance(read, list) else reads[0], arguments, trains))
+    return steps if steps and config["output_layers"][0] == steps[-1].layer.name else None
+
+
+def _is_plain(x: Any) -> bool:
+    return type(x) is torch.Tensor and x.dtype == torch.float32 and not x.is_meta
 
 
 def _first(x: torch.Tensor) -> torch.Tensor:

@@ -118,6 +118,31 @@ def test_what_is_saved_has_layers_of_keras_alone(tmp_path):
     network = randomize(build_tiny("cifar_a"))
     saved = portable(native(network))
     saved.save(tmp_path / "model.keras")
-    assert [type(layer) for layer in saved.layers] == [type(layer) for layer in network.layers]
+    assert [type(layer) for layer in (saved, *saved.layers)] == [type(layer) for layer in (network, *network.layers)]
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(*(model.predict(IMAGES, verbose=0) for model in (loaded, network)))
+
+
+def several(kind):
+    """Networks that are more than a graph of layers from one image to one result."""
+    first, second = (keras.Input((16, 16, 3)) for _ in range(2))
+    conv = keras.layers.Conv2D(4, 3, name="conv")
+    if kind == "inputs":
+        return keras.Model([first, second], keras.layers.Add()([conv(first), conv(second)])), [IMAGES, IMAGES]
+    if kind == "outputs":
+        return keras.Model(first, {"a": conv(first), "b": keras.layers.ReLU()(conv.output)}), IMAGES
+    if kind == "calls":
+        return keras.Model(first, keras.layers.Add()([conv(first), conv(keras.layers.ReLU()(first))])), IMAGES
+    fixed = keras.layers.BatchNormalization(name="fixed")(conv(first), training=False)
+    return keras.Model(first, keras.layers.Concatenate()([fixed])), IMAGES
+
+
+@pytest.mark.parametrize("kind", ["inputs", "outputs", "calls", "arguments"])
+def test_other_graphs_compute_the_same(kind):
+    plain, images = several(kind)
+    randomize(plain)
+    ours, theirs = (keras.tree.flatten(model(images, training=True)) for model in (native(plain), plain))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other), rtol=1e-4, atol=1e-5
+        )
