@@ -28,7 +28,8 @@ SCORES = ("fid", "precision", "recall", "smallest_share")
 SHOWN = 100  # samples of a grid
 SAMPLES = 10_000  # whose classes are counted
 SCORERS = {1: ("lenet5", 10), 3: ("resnet8", 5)}  # network and epochs for images of one and of three channels
-LATENTS_OF_SAMPLES = 2**32  # a seed that no training takes
+STATISTICS = 32  # batches that BatchNorm's statistics are taken of
+LATENTS_OF_SAMPLES, LATENTS_OF_STATISTICS = 2**32, 2**32 + 1  # seeds that no training takes
 
 
 def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -148,15 +149,34 @@ def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
 
 
 def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
-    """The generator, or a copy with the moving average of its weights where the run keeps one."""
+    """The generator, or a copy with the moving average of its weights where the run keeps one.
+
+    The averaged weights get BatchNorm statistics of their own: those of the weights in training fit them badly.
+    """
     generator = portable(model.players["generator"])
     if not config.ema:
         return generator
     copy = keras.models.clone_model(generator)
-    copy.set_weights(generator.get_weights())  # BatchNorm's statistics, too
     model.optimizer.members["generator"].finalize_variable_values(copy.trainable_variables)
     copy.set_weights(copy.get_weights())  # on JAX they were the optimizer's own arrays, which `predict` would give away
+    take_statistics(copy, config)
     return copy
+
+
+def take_statistics(generator: keras.Model, config: GameConfig) -> None:
+    """Gives BatchNorm the means of what it sees in some batches, each layer behind those that have theirs.
+
+    References: Brock et al. 2019, arXiv:1809.11096, where such statistics are called standing.
+    """
+    norms = [layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    random = np.random.default_rng((config.seed, LATENTS_OF_STATISTICS))
+    for number in range(STATISTICS):
+        for norm in norms:
+            norm.momentum = number / (number + 1)
+        generator(random.standard_normal((config.batch_size, config.latent), np.float32), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def lowest(config: GameConfig) -> float:
