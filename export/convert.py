@@ -19,6 +19,7 @@ from export.calibrate import Calibration
 from export.files import replacing
 from export.flatbuffer import set_io
 from export.layers import layer_modules, takes_pixels
+from export.loading import load_model
 from export.metadata import Metadata, add_metadata, check_metadata
 from export.plan import Plan, check_plan
 from export.qat import Learned, is_quantize_aware, strip
@@ -27,10 +28,8 @@ from export.ranges import Clipping, check_clipping, choose_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
 from export.runtimes.litert import LiteRT
 from export.tfmot import TfmotModel
-from export.verify import Verification, verify
+from export.verification import Verification, verify
 from keras_resnets import UsageError, iter_layers
-from keras_resnets.errors import first_line
-from keras_resnets.layers import deep_graphs
 
 MIN_AGREEMENT = 0.9
 FEW_IMAGES = 32  # calibration images below which a range is a guess
@@ -224,22 +223,6 @@ def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float
             f"{out} not written: an output differs by {found.max_error:.2g} from the Keras model's, more than "
             f"{mode.name} explains; set min_agreement to 0 to write it all the same"
         )
-
-
-def load_model(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file without running any code that it might hold.
-
-    Raises:
-        UsageError: If there is no such file or it is no Keras model.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"no model file {path}; `keras-resnets train` writes one")
-    try:
-        with deep_graphs():
-            return keras.models.load_model(path, compile=False)
-    except Exception as error:  # a foreign file can fail anywhere in Keras
-        raise UsageError(f"{path} cannot be loaded as a Keras model: {first_line(error)}") from error
 
 
 def name_classes(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from export.calibrate import Calibration
 from export.environment import describe_versions
-from export.verify import Verification
+from export.verification import Verification
 from keras_resnets import count_macs, count_parameters
 
 SCHEMA: Literal[2] = 2

@@ -10,10 +10,11 @@ import numpy as np
 
 from export._quantizer import FOUR_BITS, Refused, quantize
 from export.calibrate import Calibration
-from export.convert import load_model, to_tflite
-from export.diagnose import diagnose
+from export.convert import to_tflite
+from export.diagnosis import diagnose
 from export.flatbuffer import operations
 from export.layers import takes_pixels
+from export.loading import load_model
 from export.plan import Choice, Layers, resolve
 from export.quantize import get_mode
 from export.ranges import Clipping, check_clipping, choose_clipping, observe

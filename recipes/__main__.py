@@ -476,7 +476,7 @@ class Diagnose:
 
     def run(self) -> None:
         from export import load_model, pick_calibration
-        from export.diagnose import diagnose, draw_diagnosis, noise_table
+        from export.diagnosis import diagnose, draw_diagnosis, noise_table
         from export.files import replacing
         from keras_resnets import UsageError
         from recipes.data import load

@@ -227,3 +227,13 @@ def test_a_closed_pipe_is_no_mistake():
 def test_help_does_not_wait_for_keras():
     code = "import sys; import recipes.__main__; assert 'keras' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.once
+def test_a_training_waits_for_no_export():
+    code = (
+        "import sys; from recipes import adda, degradation, generation, train; "
+        "assert not {'ai_edge_litert', 'ai_edge_quantizer', 'tensorflow'} & set(sys.modules)"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL)

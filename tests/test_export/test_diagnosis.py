@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export import diagnose, pick_calibration, to_tflite
-from export.diagnose import NO_NOISE, draw_diagnosis, noise_table
+from export.diagnosis import NO_NOISE, draw_diagnosis, noise_table
 from export.flatbuffer import read, write
 from keras_resnets import UsageError
 

@@ -11,8 +11,9 @@ import rich.box
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from export.convert import load_model, to_tflite
+from export.convert import to_tflite
 from export.flatbuffer import operations
+from export.loading import load_model
 from export.plan import Layers
 from export.ranges import logits_of
 from export.runtimes.litert import decode, encode, open_traced
