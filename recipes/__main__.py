@@ -5,6 +5,7 @@ import io
 import itertools
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -702,6 +703,8 @@ Command = (
 
 def main() -> None:
     """Runs the command; a caller's mistake ends in one line on stderr and exit code 2."""
+    # as behind Ctrl-C, what was begun is cleared away: the default would leave temporary folders and child processes
+    signal.signal(signal.SIGTERM, lambda *_: _fail("terminated", code=128 + signal.SIGTERM))
     try:
         command = _parse(sys.argv[1:])
         with _native_logs_muted():

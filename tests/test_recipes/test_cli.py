@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,27 @@ def test_a_closed_pipe_is_no_mistake():
 def test_help_does_not_wait_for_keras():
     code = "import sys; import recipes.__main__; assert 'keras' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.once
+def test_a_terminated_export_leaves_nothing_behind(tmp_path, trained):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    trained.save(tmp_path / "model.keras")
+    command = ["export", tmp_path / "model.keras", "--mode", "float32", "--out", tmp_path / "a.tflite"]
+    export = subprocess.Popen(
+        [sys.executable, "-m", "recipes", *command],
+        env=os.environ | {"TMPDIR": str(folder), "KERAS_BACKEND": "jax"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any(folder.glob("*/wanted.json")):  # what the process that converts is told
+        assert export.poll() is None, "it ends before the converter begins"
+        time.sleep(0.01)
+    export.terminate()
+    _, error = export.communicate(timeout=60)
+    assert (export.returncode, error.splitlines()[-1]) == (143, "keras-resnets: error: terminated")
+    assert not [*folder.iterdir(), *tmp_path.glob("*a.tflite*")]
 
 
 @pytest.mark.once
