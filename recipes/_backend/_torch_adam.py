@@ -14,12 +14,13 @@ class Adam(_KerasAdam):
 
     def _parallel_update_step(self, grads: Any, variables: Any, learning_rate: Any) -> None:
         values = [variable.value for variable in variables]
-        fits = all(value.device.type == "cpu" and value.dtype == torch.float32 for value in values)
-        if self.amsgrad or not fits:  # on a GPU the count would have to be waited for
+        plain = all(one.dtype == torch.float32 and one.is_contiguous() for one in values)
+        # on a GPU the count would have to be waited for
+        if self.amsgrad or not plain or any(one.device.type != "cpu" for one in values):
             super()._parallel_update_step(grads, variables, learning_rate)
             return
         places = [self._get_variable_index(variable) for variable in variables]
-        step = self.iterations.value.float() + 1
+        step = keras.ops.convert_to_tensor(self.iterations).float() + 1
         torch._fused_adam_(
             values,
             [gradient.contiguous() for gradient in grads],

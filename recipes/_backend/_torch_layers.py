@@ -46,14 +46,17 @@ def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Mod
     return made
 
 
+_Place = tuple[str, int]  # a layer, and which of its results
+
+
 class _Step(NamedTuple):
-    """A layer that is called: with the results of some layers, or of one, and with further arguments."""
+    """A layer that is called: with some results of layers, or with one, and with further arguments."""
 
     layer: Any
-    reads: str | list[str]
+    reads: _Place | list[_Place]
     arguments: dict[str, Any]
     trains: bool
-    """Whether it is to be told that it trains."""
+    """Whether it asks if it trains."""
 
 
 class Network(keras.Model):
@@ -63,11 +66,15 @@ class Network(keras.Model):
         """As of any model."""
         if options or not _is_plain(inputs) or self.compute_dtype != "float32":
             return super().__call__(inputs, training=training, **options)
-        results = {self._entry: inputs}
+        results = {(self._entry, 0): inputs}
         for layer, reads, arguments, trains in self._steps:
-            x = results[reads] if isinstance(reads, str) else [results[name] for name in reads]
-            results[layer.name] = layer(x, training=training) if trains else layer(x, **arguments)
-        return results[self._steps[-1].layer.name]
+            x = [results[place] for place in reads] if isinstance(reads, list) else results[reads]
+            # as in Keras, what is said in the call of the model counts more than what was said in that of the layer
+            told = {"training": training} if trains and training is not None else {}
+            found = layer(x, **(arguments | told))
+            several = found if isinstance(found, list | tuple) else [found]
+            results.update({(layer.name, place): one for place, one in enumerate(several)})
+        return results[self._steps[-1].layer.name, 0]
 
     @cached_property
     def _entry(self) -> str:
@@ -81,23 +88,27 @@ class Network(keras.Model):
 
 def _steps_of(network: keras.Model) -> list[_Step] | None:
     """The layers in their order, the output last; None: it takes more than that from one input to one output."""
-    config = network.get_config()
+    config, layers = network.get_config(), {layer.name: layer for layer in network.layers}
     if not (isinstance(config["input_layers"][0], str) and isinstance(config["output_layers"], list)):
         return None
     steps = []
     for one in config["layers"]:
         if one["name"] == config["input_layers"][0]:
             continue
-        if len(one["inbound_nodes"]) != 1 or len(one["inbound_nodes"][0]["args"]) != 1:
+        nodes = one["inbound_nodes"]
+        if one["name"] not in layers or len(nodes) != 1 or len(nodes[0]["args"]) != 1:
             return None
-        (node,) = one["inbound_nodes"]
-        read, layer = node["args"][0], network.get_layer(one["name"])
-        places = [x["config"]["keras_history"] for x in (read if isinstance(read, list) else [read])]
-        arguments = {name: value for name, value in node["kwargs"].items() if value is not None}
-        trains = "training" in inspect.signature(layer.call).parameters and "training" not in arguments
-        reads = [name for name, *_ in places]
+        read, layer = nodes[0]["args"][0], layers[one["name"]]
+        arguments = {name: value for name, value in nodes[0]["kwargs"].items() if value is not None}
+        tensors = read if isinstance(read, list) else [read]
+        known = all(isinstance(x, dict) and x["class_name"] == "__keras_tensor__" for x in tensors)
+        if not known or any(isinstance(value, dict | list) for value in arguments.values()):
+            return None
+        histories = [x["config"]["keras_history"] for x in tensors]
+        reads = [(name, place) for name, _, place in histories]
+        trains = "training" in inspect.signature(layer.call).parameters
         steps.append(_Step(layer, reads if isinstance(read, list) else reads[0], arguments, trains))
-    return steps if steps and config["output_layers"][0] == steps[-1].layer.name else None
+    return steps if steps and config["output_layers"] == [steps[-1].layer.name, 0, 0] else None
 
 
 def _is_plain(x: Any) -> bool:
@@ -131,8 +142,7 @@ class _Direct(keras.layers.Layer):
     def __call__(self, inputs: Any, *rest: Any, **options: Any) -> Any:
         """As of any layer."""
         parts = inputs if isinstance(inputs, list) else [inputs]
-        known = all(type(part) is torch.Tensor and part.dtype == torch.float32 and not part.is_meta for part in parts)
-        if not known or rest or not self.built or self.compute_dtype != "float32":
+        if not all(map(_is_plain, parts)) or rest or not self.built or self.compute_dtype != "float32":
             return super().__call__(inputs, *rest, **options)
         trains = isinstance(self, keras.layers.BatchNormalization)
         return self.call(inputs, options.get("training")) if trains else self.call(inputs)
