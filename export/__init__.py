@@ -66,8 +66,14 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    module = next((module for module, names in _MODULES.items() if name in names), None)
-    if module is None:
-        raise AttributeError(f"module 'export' has no attribute {name!r}")
-    return getattr(import_module(f"export.{module}"), name)
+if not TYPE_CHECKING:  # to which every name would be one of the package's
+
+    def __getattr__(name: str) -> Any:
+        module = next((module for module, names in _MODULES.items() if name in names), None)
+        if module is None:
+            raise AttributeError(f"module 'export' has no attribute {name!r}")
+        return getattr(import_module(f"export.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

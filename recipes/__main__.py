@@ -703,8 +703,10 @@ Command = (
 
 def main() -> None:
     """Runs the command; a caller's mistake ends in one line on stderr and exit code 2."""
-    # as behind Ctrl-C, what was begun is cleared away: the default would leave temporary folders and child processes
-    signal.signal(signal.SIGTERM, lambda *_: _fail("terminated", code=128 + signal.SIGTERM))
+    # as behind Ctrl-C, what was begun is cleared away: the default would leave temporary folders and child processes;
+    # a process of torchrun ends at once, it may wait for the others in PyTorch's own code
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         command = _parse(sys.argv[1:])
         with _native_logs_muted():
@@ -712,8 +714,19 @@ def main() -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
+    except _Terminated:
+        _fail("terminated", code=128 + signal.SIGTERM)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone: that is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Terminated(BaseException):
+    """The process is asked to end."""
+
+
+def _terminate(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: nothing is to interrupt the clearing away
+    raise _Terminated
 
 
 def _parse(arguments: list[str]) -> Command:

@@ -164,7 +164,7 @@ def sampled_generator(model: GAN, config: GameConfig) -> keras.Model:
 
 
 def take_statistics(generator: keras.Model, config: GameConfig) -> None:
-    """Gives BatchNorm the means of what it sees in some batches, each layer behind those that have theirs.
+    """Gives BatchNorm the means, over some batches, of the statistics that it has in each.
 
     References: Brock et al. 2019, arXiv:1809.11096, where such statistics are called standing.
     """
@@ -228,8 +228,7 @@ class Scorer:
 
     Args:
         model: Takes pixels from 0 to 255; its last dense layer names the class.
-        inception: Another network, images of the data's size with pixels from 0 to 255 -> features, for the Fréchet
-            distance, precision and recall.
+        inception: `inception_features`, for the Fréchet distance as it is published, precision and recall.
     """
 
     def __init__(self, model: keras.Model, inception: keras.Model | None = None) -> None:

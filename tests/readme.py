@@ -256,7 +256,8 @@ def steps() -> str:
     ]
     environment = next(iter(results.values()))["environment"]
     note = (
-        f"`make bench`: `fit` over a loop written by hand for the backend, the same networks and batches, in turns; "
+        f"`make bench`: the steps of `keras-resnets gan` and `adda` by `fit` over a loop written by hand for the "
+        f"backend, the same networks and batches, in turns; "
         f"{environment['processor']}, {environment['cores']} cores."
     )
     return "\n".join(lines) + f"\n\n{note}"

@@ -23,19 +23,28 @@ class Naming:
         rename: Name of our layer -> prefix of its entries.
         epsilon: Of its BatchNorms.
         auxiliary: Prefixes of classifiers that serve training alone and are passed over if our network has none.
+        last_pool: Kind of the last pool that is no global one, where networks of the same weights differ in it.
     """
 
     title: str
     rename: Rename
     epsilon: float = 1e-5
     auxiliary: tuple[str, ...] = ()
+    last_pool: type[keras.layers.Layer] | None = None
 
     def check(self, model: keras.Model) -> None:
-        """Finds what no weight shows: another padding, or another place of the stride.
+        """Finds what no weight shows: another padding or pool, or another place of the stride.
 
         Raises:
             UsageError: If the network would compute something else with the right weights.
         """
+        kinds = (keras.layers.AveragePooling2D, keras.layers.MaxPooling2D)
+        pools = [layer for layer in model.layers if isinstance(layer, kinds)]
+        if self.last_pool and pools and not isinstance(pools[-1], self.last_pool):
+            raise UsageError(
+                f"weights: these names are those of {self.title}, whose last block takes the maximum where "
+                f"{pools[-1].name} averages; build it with blocks=INCEPTION_V3_2015 of keras_resnets.families.inception"
+            )
         convolutions = [
             layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
         ]
@@ -310,8 +319,8 @@ NAMINGS = (
     Naming("torchvision VGG with BatchNorm", _vgg(3)),
     Naming("torchvision AlexNet", _vgg(2, dense=(1, 4, 6))),
     Naming("torchvision GoogLeNet", _googlenet(), epsilon=1e-3, auxiliary=("aux1.", "aux2.")),
-    # torchvision's own averages count the zeros around an image; that of pytorch-fid leaves them out, as Keras does
-    Naming("pytorch-fid InceptionV3", _inception_v3(), epsilon=1e-3),
+    # torchvision's own Inception v3 has the same names, but its averages count the zeros around a map
+    Naming("pytorch-fid InceptionV3", _inception_v3(), epsilon=1e-3, last_pool=keras.layers.MaxPooling2D),
     Naming("timm VGG", _timm_vgg(2)),
     Naming("timm VGG with BatchNorm", _timm_vgg(3)),
 )

@@ -240,6 +240,13 @@ def test_pickled_code_is_refused_and_does_not_run(wrap, tmp_path):
     assert sprung.exists(), "the trap is a live one"
 
 
+def test_inception_that_averages_where_the_weights_take_the_maximum_is_refused():
+    network, _ = build("inceptionv3")
+    *stages, (reduction, average, _) = CASES["inceptionv3"].options["blocks"]
+    model = build_ours(CASES["inceptionv3"], blocks=(*stages, (reduction, average, average)))
+    refuse(model, network.state_dict(), r"stage3_block3_b4_pool averages; build it with blocks=INCEPTION_V3_2015")
+
+
 @pytest.mark.parametrize(
     ("key", "name", "options", "pattern"),
     [
