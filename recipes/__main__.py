@@ -71,7 +71,8 @@ class Train(TrainConfig):
     checkpoint_steps: int = 1000
     """Steps between checkpoints within an epoch; there is one behind every epoch, too."""
     workers: int | None = None
-    """Processes that decode the images of a folder; None: one for each processor but one."""
+    """Processes that decode the images of a folder; None: one for each processor but one, shared by the processes of
+    torchrun."""
     tensorboard: bool = False
     """Write the history as event files for TensorBoard, too; needs the extra `tensorboard`."""
     distribute: bool = False

@@ -164,13 +164,14 @@ def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolde
     Args:
         root: With `train/CLASS/*` and `val/CLASS/*`: .bmp, .jpeg, .jpg, .png and .webp; other files are passed over.
         side: Side of the images, in pixels.
-        workers: Processes that decode; None: one for each processor but one.
+        workers: Processes that decode; None: one for each processor but one, shared by the processes of torchrun.
 
     Raises:
         UsageError: If a folder is missing, a class has no image, or is only in `val`, or files are damaged, which the
             message names.
     """
-    workers = max(1, cores() - 1) if workers is None else workers
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
+    workers = max(1, (cores() - 1) // beside) if workers is None else workers
     if workers < 0:
         raise UsageError(f"workers must be at least 0, got {workers}")
     found = {part: _classes(root / part) for part in ("train", "val")}

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_resnets import UsageError
+from recipes import folders
 from recipes.augment import Mixing
 from recipes.batches import Targets
 from recipes.decode import HeldOutBatches, decode, order_of
@@ -94,6 +95,14 @@ if __name__ == "__main__":
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("processes", "workers"), [(1, 7), (2, 3), (8, 1)])
+def test_processes_of_torchrun_share_the_processors(processes, workers, root, monkeypatch):
+    monkeypatch.setattr(folders, "cores", lambda: 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert open_folder(root, 32).workers == workers
 
 
 @pytest.mark.once
