@@ -181,7 +181,9 @@ def _optimizer(described: dict[str, Any]) -> Any:
     kind = getattr(tf_keras.optimizers, described["class_name"], None)
     if kind is None:
         raise UsageError(f"tf_keras has no optimizer {described['class_name']}; use SGD or Adam")
-    return kind(**config)
+    optimizer = kind(**config)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
 
 
 METHODS: dict[str, Any] = {"prune": Pruned, "cluster": Clustered, "quantize": Rounded}

@@ -81,7 +81,7 @@ class TfmotModel:
         """Sets the optimizer and the loss, Keras 3's own, and starts the optimizer anew.
 
         Args:
-            optimizer: An optimizer that tf_keras has, too. Weight decay spares no weight there.
+            optimizer: An optimizer that tf_keras has, too. Weight decay spares normalisation and biases.
             loss: A loss that tf_keras has, too; by default cross-entropy with integer classes.
 
         Raises:

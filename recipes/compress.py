@@ -22,11 +22,11 @@ from export import (
     quantize_aware,
     to_tflite,
 )
-from export.bench import ROUNDS
 from export.convert import name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
+from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.augment import Augmented
 from recipes.batches import Changed, Targets
@@ -171,7 +171,10 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
         raise UsageError(
             f"{beside} says augment is {augment}; give --augment, any of {', '.join(get_args(Augmentation))}"
         )
-    return replace(config, data=data, augment=tuple(augment))
+    decay = (trained.get("weight_decay") or 0.0) if config.weight_decay is None else config.weight_decay
+    if not isinstance(decay, int | float) or decay < 0:
+        raise UsageError(f"{beside} says weight_decay is {decay}; give --weight-decay, a number from 0")
+    return replace(config, data=data, augment=tuple(augment), weight_decay=float(decay))
 
 
 def start(
@@ -198,7 +201,8 @@ def fine_tune(
     if method == "qat" and "cluster" in config.method:
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
-    optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True)
+    decay = config.weight_decay if method == "prune" else None  # it would draw clusters and quantized weights together
+    optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True, weight_decay=decay or None)
     transforms = config.augment or ()
     images = data.training(size, seed=config.seed, targets=Targets(data.classes), transforms=transforms)
     with bar(method, steps) as step:

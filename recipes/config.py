@@ -165,6 +165,9 @@ class CompressConfig:
     learning_rate: float | None = None
     """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.001, or 0.00003
     where it keeps clusters."""
+    weight_decay: float | None = None
+    """While pruning, sparing normalisation and biases: share of the weights taken off per unit of learning rate; None:
+    as the model was trained."""
     augment: tuple[Augmentation, ...] | None = None
     """What is done to each training image at random, as for `train`; None: as the model was trained."""
     then: Literal["int8", "float32", "float16", "dynamic", "int16x8", "int8-weights", "int4-weights"] = "int8"
@@ -190,6 +193,7 @@ class CompressConfig:
             ("clusters", self.clusters >= 2, "at least 2"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", self.learning_rate is None or 0 < self.learning_rate < float("inf"), "a number above 0"),
+            ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("then", "qat" not in self.method or self.then == "int8", "int8 after qat"),
             (
                 "engine",

@@ -142,6 +142,23 @@ def test_a_large_cluster_steps_no_further_than_one_weight_would():
 
 
 @pytest.mark.once
+def test_weight_decay_spares_normalisation_and_biases(trained, data):
+    """After one step with it and one without, from the same weights on the same images."""
+    ends = []
+    for decay in (None, 2.0):
+        started = prune(trained, 0.5, steps=10)
+        started.compile(keras.optimizers.SGD(0.1, weight_decay=decay))
+        started.fit(data.x_train[:16], data.y_train[:16], batch_size=16)
+        ends.append(started.strip())
+    for one, other in zip(*(end.weights for end in ends), strict=True):
+        before, after = (keras.ops.convert_to_numpy(weight) for weight in (one, other))
+        if one.name == "kernel":
+            assert np.abs(after).sum() < 0.9 * np.abs(before).sum(), one.path
+        else:
+            np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6, err_msg=one.path)
+
+
+@pytest.mark.once
 def test_the_process_ends_with_its_model(trained, data):
     started = cluster(trained, 4)
     process, folder = started._process, started._folder

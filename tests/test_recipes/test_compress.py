@@ -58,13 +58,17 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
 
 
 def test_the_training_says_what_the_settings_do_not(path, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": ["crop", "flip"]}))
+    said = {"data": "digits", "augment": ["crop", "flip"], "weight_decay": 5e-3}
+    (tmp_path / "config.json").write_text(json.dumps(said))
     found = completed(CompressConfig(), tmp_path / "model.keras")
-    assert (found.data, found.augment) == ("digits", ("crop", "flip"))
-    told = completed(CompressConfig(data="cifar10", augment=()), tmp_path / "model.keras")
-    assert (told.data, told.augment) == ("cifar10", ())
+    assert (found.data, found.augment, found.weight_decay) == ("digits", ("crop", "flip"), 5e-3)
+    told = completed(CompressConfig(data="cifar10", augment=(), weight_decay=0.0), tmp_path / "model.keras")
+    assert (told.data, told.augment, told.weight_decay) == ("cifar10", (), 0.0)
     (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
     with pytest.raises(UsageError, match=r"config\.json says augment is True; give --augment, any of crop, flip"):
+        completed(CompressConfig(), tmp_path / "model.keras")
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "weight_decay": "much"}))
+    with pytest.raises(UsageError, match=r"config\.json says weight_decay is much; give --weight-decay"):
         completed(CompressConfig(), tmp_path / "model.keras")
 
 
