@@ -9,11 +9,8 @@ import numpy as np
 
 from export.flatbuffer import describe
 from export.recipe import read_recipe
-from export.runtimes.litert import LiteRT
+from export.runtimes.litert import LiteRT, summarize, time_in_turns
 from keras_resnets.errors import UsageError
-
-ROUNDS = 20
-RUNS_PER_ROUND = 10
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,6 @@ def measure(
     labels: np.ndarray,
     *,
     threads: int = 1,
-    rounds: int = ROUNDS,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Measurement]:
     """Measures files on LiteRT.
@@ -97,7 +93,6 @@ def measure(
         images: Test images, shape (n, height, width, channels).
         labels: Their classes, shape (n,).
         threads: Threads of the interpreter.
-        rounds: Turns in which the files are timed, `RUNS_PER_ROUND` runs each.
         on_step: Called once after each file's accuracy and once after each round.
 
     Returns:
@@ -115,31 +110,22 @@ def measure(
     for runner in runners:
         predictions.append(runner.classify(images))
         on_step()
-    seconds = _latencies(runners, images[0], rounds, on_step)
+    for runner in runners:
+        runner.load(images[0])
+    timings = [summarize(seconds, threads) for seconds in time_in_turns(runners, on_step)]
     return [
         Measurement(
             path=runner.path,
             bytes=runner.path.stat().st_size,
             accuracy=float(np.mean(predicted == labels)),
             predictions=predicted,
-            p50_ms=float(np.percentile(times, 50) * 1e3),
-            p90_ms=float(np.percentile(times, 90) * 1e3),
-            runs=times.size,
+            p50_ms=timing.p50_ms,
+            p90_ms=timing.p90_ms,
+            runs=timing.runs,
             threads=threads,
         )
-        for runner, predicted, times in zip(runners, predictions, seconds, strict=True)
+        for runner, predicted, timing in zip(runners, predictions, timings, strict=True)
     ]
-
-
-def _latencies(runners: list[LiteRT], image: np.ndarray, rounds: int, on_step: Callable[[], None]) -> np.ndarray:
-    seconds = np.empty((len(runners), rounds, RUNS_PER_ROUND))
-    for turn in range(rounds):
-        for index, runner in enumerate(runners):
-            runner.load(image)
-            runner.invoke()  # untimed: the caches still hold the file before
-            seconds[index, turn] = [runner.invoke() for _ in range(RUNS_PER_ROUND)]
-        on_step()
-    return seconds.reshape(len(runners), -1)
 
 
 def tabulate(measurements: Sequence[Measurement], named: Sequence[np.ndarray | None]) -> list[Row]:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from export import Calibration, Exported, export_modes, measure, pick_calibration
-from export.bench import ROUNDS, Row, tabulate
+from export.bench import Row, tabulate
 from export.convert import MIN_AGREEMENT
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.quantize import FAST_MODES
 from export.report.formats import counted
 from export.report.rows import draw_accuracy_latency, terminal_table, write_page
+from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError, get_variant
 from recipes.config import TrainConfig
 from recipes.data import Dataset, load
@@ -148,7 +149,7 @@ def _write_report(results: _Results, out: Path) -> None:
         f"{counted(len(parts), 'network')} trained on {data.name} ({len(data.x_train):,} images of "
         f"{height}x{width}x{channels}) for {counted(first.epochs, 'epoch')} with seed {first.seed}, exported "
         f"{len(FAST_MODES)} ways, and each file measured on the {len(data.x_test):,} test images in LiteRT: batch 1, "
-        f"1 thread, {rows[0].runs} timed runs in turns.",
+        f"1 thread, at least {min(row.runs for row in rows)} timed runs in turns.",
         *_findings(rows, len(data.x_test)),
     ]
     write_page(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from export import Calibration, export_modes, load_model, measure, pick_calibration, quantize_aware, to_tflite
-from export.bench import ROUNDS, Row, tabulate
+from export.bench import Row, tabulate
 from export.convert import name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
+from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.compress import CALIBRATION, completed, fine_tune
 from recipes.config import CompressConfig

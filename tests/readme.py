@@ -111,7 +111,7 @@ def quickstart() -> str:
         f"Measured by `make quickstart`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} "
         f"(n = 1), {results['data']['test']} test images; {environment['processor']}, {environment['cores']} cores, "
         f"LiteRT {environment['ai-edge-litert']}, Keras {environment['keras']} on {config['backend']}, "
-        f"{first['threads']} thread, {first['runs']} runs a file in turns."
+        f"{first['threads']} thread, at least {min(one['runs'] for one in results['files'])} runs a file in turns."
     )
     slow = [f"{row.model} {row.mode} ({row.speedup:.2f}x)" for row in rows() if row.speedup and row.speedup < SLOWER]
     warning = f" Slower than float32 on this processor: {', '.join(slow)}." if slow else ""

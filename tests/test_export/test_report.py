@@ -10,9 +10,10 @@ from rich.console import Console
 from tiny import build_tiny
 
 from export import export_modes
-from export.bench import RUNS_PER_ROUND, Measurement, Row, measure, tabulate
+from export.bench import Measurement, Row, measure, tabulate
 from export.environment import describe_environment
 from export.report.rows import COLUMNS, draw_accuracy_latency, markdown_table, terminal_table, write_page
+from export.runtimes.litert import ROUNDS, RUNS
 from keras_resnets import UsageError
 from recipes.data import load
 
@@ -36,12 +37,12 @@ def row(**changes) -> Row:
 def test_measure_counts_accuracy_and_runs(files, blobs_file):
     data = load(str(blobs_file))
     steps = []
-    found = measure(files, data.x_test, data.y_test, rounds=3, on_step=lambda: steps.append(1))
+    found = measure(files, data.x_test, data.y_test, on_step=lambda: steps.append(1))
     assert [m.path for m in found] == files
-    assert len(steps) == len(files) + 3
+    assert len(steps) == len(files) + ROUNDS
     for m in found:
         assert m.accuracy == (m.predictions == data.y_test).mean()
-        assert m.runs == 3 * RUNS_PER_ROUND
+        assert RUNS[0] * ROUNDS <= m.runs <= RUNS[1] * ROUNDS
         assert 0 < m.p50_ms <= m.p90_ms
         assert m.bytes == m.path.stat().st_size
 
