@@ -66,8 +66,8 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 	$(BIN)/keras-resnets sweep runs/edge/resnet8/model.keras $(R20)/model.keras --out runs/edge/sweep \
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach name,$(BRIEF),runs/edge/$(name)/model.keras) --out runs/edge/sweep
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 4 --learning-rate 0.005 --out $(R20)/prune50
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 8 --learning-rate 0.01 --out $(R20)/prune75
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 4 --learning-rate 0.005 --weight-decay 0 --out $(R20)/prune50
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 8 --learning-rate 0.01 --weight-decay 0 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --learning-rate 0.002 --out $(R20)/cluster16
 	cp runs/edge/sweep/sweep.json recipes/results/
 	for name in prune50 prune75 cluster16; do \

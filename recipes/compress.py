@@ -33,7 +33,7 @@ from recipes.batches import Changed, Targets
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar
-from recipes.schedules import MOMENTUM
+from recipes.schedules import MOMENTUM, USUAL
 from recipes.train import batch_size_for, jit_compile
 
 SCHEMA = 1
@@ -171,8 +171,11 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
         raise UsageError(
             f"{beside} says augment is {augment}; give --augment, any of {', '.join(get_args(Augmentation))}"
         )
-    decay = (trained.get("weight_decay") or 0.0) if config.weight_decay is None else config.weight_decay
-    if not isinstance(decay, int | float) or decay < 0:
+    # that of AdamW is another measure, and where nothing was said it was the usual one
+    said = trained.get("weight_decay", 0.0) if trained.get("optimizer", "sgd") == "sgd" else 0.0
+    said = USUAL["sgd"][1] if said is None else said
+    decay = said if config.weight_decay is None else config.weight_decay
+    if not isinstance(decay, int | float) or not 0 <= decay < float("inf"):
         raise UsageError(f"{beside} says weight_decay is {decay}; give --weight-decay, a number from 0")
     return replace(config, data=data, augment=tuple(augment), weight_decay=float(decay))
 

@@ -167,7 +167,7 @@ class CompressConfig:
     where it keeps clusters."""
     weight_decay: float | None = None
     """While pruning, sparing normalisation and biases: share of the weights taken off per unit of learning rate; None:
-    as the model was trained."""
+    as the model was trained, if by SGD."""
     augment: tuple[Augmentation, ...] | None = None
     """What is done to each training image at random, as for `train`; None: as the model was trained."""
     then: Literal["int8", "float32", "float16", "dynamic", "int16x8", "int8-weights", "int4-weights"] = "int8"

@@ -89,11 +89,12 @@ class Network(keras.Model):
 def _steps_of(network: keras.Model) -> list[_Step] | None:
     """The layers in their order, the output last; None: it takes more than that from one input to one output."""
     config, layers = network.get_config(), {layer.name: layer for layer in network.layers}
-    if not (isinstance(config["input_layers"][0], str) and isinstance(config["output_layers"], list)):
+    ends = (config["input_layers"], config["output_layers"])
+    if not all(isinstance(end, list) and isinstance(end[0], str) for end in ends):  # one of each
         return None
     steps = []
     for one in config["layers"]:
-        if one["name"] == config["input_layers"][0]:
+        if one["name"] == ends[0][0]:
             continue
         nodes = one["inbound_nodes"]
         if one["name"] not in layers or len(nodes) != 1 or len(nodes[0]["args"]) != 1:
@@ -108,7 +109,7 @@ def _steps_of(network: keras.Model) -> list[_Step] | None:
         reads = [(name, place) for name, _, place in histories]
         trains = "training" in inspect.signature(layer.call).parameters
         steps.append(_Step(layer, reads if isinstance(read, list) else reads[0], arguments, trains))
-    return steps if steps and config["output_layers"] == [steps[-1].layer.name, 0, 0] else None
+    return steps if steps and ends[1] == [steps[-1].layer.name, 0, 0] else None
 
 
 def _is_plain(x: Any) -> bool:

@@ -64,6 +64,9 @@ def test_the_training_says_what_the_settings_do_not(path, tmp_path):
     assert (found.data, found.augment, found.weight_decay) == ("digits", ("crop", "flip"), 5e-3)
     told = completed(CompressConfig(data="cifar10", augment=(), weight_decay=0.0), tmp_path / "model.keras")
     assert (told.data, told.augment, told.weight_decay) == ("cifar10", (), 0.0)
+    for others, decay in (({"weight_decay": None}, 1e-4), ({"optimizer": "adamw"}, 0.0)):
+        (tmp_path / "config.json").write_text(json.dumps(said | others))
+        assert completed(CompressConfig(), tmp_path / "model.keras").weight_decay == decay
     (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "augment": True}))
     with pytest.raises(UsageError, match=r"config\.json says augment is True; give --augment, any of crop, flip"):
         completed(CompressConfig(), tmp_path / "model.keras")

@@ -140,6 +140,8 @@ def graph(kind):
     x = conv(first)
     if kind == "inputs":
         return keras.Model([first, second], keras.layers.Add()([x, conv(second)])), [IMAGES, IMAGES]
+    if kind == "named inputs":
+        return keras.Model({first.name: first}, x), {first.name: IMAGES}
     results = {
         "arguments": lambda: keras.layers.BatchNormalization(name="fixed")(x, training=False),
         "calls": lambda: keras.layers.Add()([x, conv(keras.layers.ReLU()(first))]),
@@ -158,6 +160,7 @@ def graph(kind):
         ("calls", False),
         ("inputs", False),
         ("list", True),
+        ("named inputs", False),
         ("operation", False),
         ("outputs", False),
         ("split", True),
