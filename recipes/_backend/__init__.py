@@ -17,8 +17,8 @@ match keras.backend.backend():
         from keras.optimizers import Adam
 
         from recipes._backend._jax import Steps
+        from recipes._backend._jax_layers import native, portable
         from recipes._backend._jax_spread import spread
-        from recipes._backend._keras_layers import native, portable
     case "torch":
         from recipes._backend._torch import Steps  # type: ignore[assignment]
         from recipes._backend._torch_adam import Adam

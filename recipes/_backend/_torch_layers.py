@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
-Kind = type[keras.layers.Layer]
+from recipes._backend._keras_layers import Kind, made_of
 
 
 def native(network: keras.Model) -> keras.Model:
@@ -27,23 +27,15 @@ def native(network: keras.Model) -> keras.Model:
     Returns:
         Another model with the same weights, in the same order.
     """
-    made = _made_of(network, lambda kind: OWN.get(kind, kind))
+    made = made_of(network, lambda kind: OWN.get(kind, kind))
     return Network(made.input, made.output, name=made.name) if _steps_of(made) else made
 
 
 def portable(network: keras.Model) -> keras.Model:
     """The same network with Keras's layers again, which every backend can load."""
     keras_s = {own: kind for kind, own in OWN.items()}
-    made = _made_of(network, lambda kind: keras_s.get(kind, kind))
+    made = made_of(network, lambda kind: keras_s.get(kind, kind))
     return keras.Model(made.input, made.output, name=made.name) if isinstance(made, Network) else made
-
-
-def _made_of(network: keras.Model, kind_of: Callable[[Kind], Kind]) -> keras.Model:
-    made = keras.models.clone_model(
-        network, clone_function=lambda layer: kind_of(type(layer)).from_config(layer.get_config())
-    )
-    made.set_weights(network.get_weights())
-    return made
 
 
 _Place = tuple[str, int]  # a layer, and which of its results
