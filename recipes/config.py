@@ -225,6 +225,9 @@ class GameConfig:
     """Of Adam with beta_1 = 0.5, for both players."""
     smoothing: float = 0.0
     """Real images have the label 1 - smoothing for the discriminator."""
+    packing: int = 1
+    """Images that the discriminator judges together, all real or all generated: with 2 it sees that a generator repeats
+    itself, which then leaves fewer classes out; 1: each for itself, as in the paper."""
     ema: float = 0.0
     """Sample from a moving average of the generator's weights that keeps this share of itself in a step, such as 0.999;
     0: from the weights themselves."""
@@ -245,6 +248,7 @@ class GameConfig:
             ("discriminator_steps", self.discriminator_steps >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("smoothing", 0 <= self.smoothing < 1, "from 0 to below 1"),
+            ("packing", self.packing >= 1 and self.batch_size % self.packing == 0, "a divisor of batch_size"),
             ("ema", 0 <= self.ema < 1, "from 0 to below 1, such as 0.999"),
             ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
         )

@@ -22,12 +22,13 @@ class GAN(Adversarial):
 
     Args:
         generator: (batch, latent) -> (batch, height, width, channels).
-        discriminator: (batch, height, width, channels) -> logits, (batch, 1).
+        discriminator: (batch / packing, height, width, packing * channels) -> logits, (batch / packing, 1).
         discriminator_steps: The k of the paper's algorithm 1.
         objective: Loss of the generator.
         smoothing: Of the label of real images.
+        packing: Images that the discriminator judges together, as channels of one.
 
-    References: Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1.
+    References: Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1; packing: Lin et al. 2018, arXiv:1712.04086.
     """
 
     losses_of_step: ClassVar[tuple[str, ...]] = ("d_loss", "g_loss")
@@ -40,29 +41,39 @@ class GAN(Adversarial):
         discriminator_steps: int = 1,
         objective: Objective = "non-saturating",
         smoothing: float = 0.0,
+        packing: int = 1,
     ) -> None:
         super().__init__({"discriminator": discriminator, "generator": generator})
         self.discriminator_steps, self.objective, self.smoothing = discriminator_steps, objective, smoothing
+        self.packing = packing
 
     def adversarial_step(self, data: Any) -> dict[str, Any]:
         images, latents, _ = keras.utils.unpack_x_y_sample_weight(data)
-        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        generator = self.players["generator"]
         *for_discriminator, last = ops.split(latents, self.discriminator_steps + 1)
         for real, latent in zip(ops.split(images, self.discriminator_steps), for_discriminator, strict=True):
-            d_loss = self._discriminate(discriminator, real, generator(latent, training=True))
+            d_loss = self._discriminate(real, generator(latent, training=True))
         g_loss = self.minimize(
-            lambda: generator_loss(discriminator(generator(last, training=True), training=True), self.objective),
-            "generator",
+            lambda: generator_loss(self._judge(generator(last, training=True)), self.objective), "generator"
         )
         return {"d_loss": d_loss, "g_loss": g_loss}
 
-    def _discriminate(self, discriminator: keras.Model, real: Any, fake: Any) -> Any:
+    def _discriminate(self, real: Any, fake: Any) -> Any:
         return self.minimize(
-            lambda: discriminator_loss(
-                discriminator(real, training=True), discriminator(fake, training=True), self.smoothing
-            ),
-            "discriminator",
+            lambda: discriminator_loss(self._judge(real), self._judge(fake), self.smoothing), "discriminator"
         )
+
+    def _judge(self, images: Any) -> Any:
+        return self.players["discriminator"](packed(images, self.packing), training=True)
+
+
+def packed(images: Any, count: int) -> Any:
+    """Neighbours in a batch as channels of one image: (n, h, w, c) -> (n / count, h, w, count * c)."""
+    if count == 1:
+        return images
+    height, width, channels = images.shape[1:]
+    packs = ops.transpose(ops.reshape(images, (-1, count, height, width, channels)), (0, 2, 3, 1, 4))
+    return ops.reshape(packs, (-1, height, width, count * channels))
 
 
 @keras.saving.register_keras_serializable("keras_resnets")

@@ -124,18 +124,20 @@ def in_bytes(data: Dataset) -> Dataset:
 def build(config: GameConfig, image_shape: tuple[int, int, int]) -> GAN:
     """The compiled game, its weights decided by the seed."""
     keras.utils.set_random_seed(config.seed)
+    judged = (*image_shape[:2], config.packing * image_shape[2])
     if isinstance(config, DcganConfig):
         generator = conv_generator(image_shape, config.latent, config.width)
-        discriminator = conv_discriminator(image_shape, config.width, spectral=config.spectral)
+        discriminator = conv_discriminator(judged, config.width, spectral=config.spectral)
     elif isinstance(config, GanConfig):
         generator = dense_generator(image_shape, config.latent)
-        discriminator = dense_discriminator(image_shape, config.dropout)
+        discriminator = dense_discriminator(judged, config.dropout)
     model = GAN(
         native(generator),
         native(discriminator),
         discriminator_steps=config.discriminator_steps,
         objective=config.objective,
         smoothing=config.smoothing,
+        packing=config.packing,
     )
     average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
     model.compile(

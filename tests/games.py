@@ -10,7 +10,7 @@ from recipes.gan import GAN, Maxout, batches
 
 SHAPE = (8, 8, 1)
 LATENT = 5
-KINDS = ("dense", "conv", "spectral", "adda")
+KINDS = ("dense", "packed", "conv", "spectral", "adda")
 
 
 def numbered(count: int) -> np.ndarray:
@@ -26,13 +26,14 @@ def stripes(count: int, seed: int) -> np.ndarray:
 
 
 def tiny_game(kind: str, game: type = GAN, **options):
-    """A compiled game "dense", "conv", "spectral" or "adda", and its endless batches."""
+    """A compiled game of `KINDS`, and its endless batches."""
     eager = options.pop("run_eagerly", False)
     keras.utils.set_random_seed(0)
     if kind == "adda":
         model, data = _adaptation()
     else:
-        generator, discriminator = _players(kind)
+        options = {"packing": 2 if kind == "packed" else 1} | options
+        generator, discriminator = _players(kind, options["packing"])
         model = game(randomize(generator), randomize(discriminator, 1), **options)
         data = batches(stripes(64, 0), LATENT, 16, model.discriminator_steps, seed=0)
     for weight in model.variables:
@@ -43,10 +44,10 @@ def tiny_game(kind: str, game: type = GAN, **options):
     return model, data
 
 
-def _players(kind: str) -> tuple[keras.Model, keras.Model]:
-    if kind != "dense":
+def _players(kind: str, packing: int) -> tuple[keras.Model, keras.Model]:
+    if kind in ("conv", "spectral"):
         return conv_generator(SHAPE, LATENT, 4), conv_discriminator((8, 8, 1), 4, spectral=kind == "spectral")
-    latent, image = keras.Input((LATENT,)), keras.Input(SHAPE)
+    latent, image = keras.Input((LATENT,)), keras.Input((*SHAPE[:2], packing))
     x = keras.layers.Dense(16, "relu", name="dense1")(latent)
     x = keras.layers.Reshape(SHAPE)(keras.layers.Dense(64, "tanh", name="pixels")(x))
     y = Maxout(3)(keras.layers.Dense(30, name="dense2")(keras.layers.Flatten()(image)))

@@ -10,7 +10,7 @@ from games import KINDS, losses_of_steps, numbered, tiny_game
 
 from keras_resnets import UsageError
 from recipes.adversarial import Adversarial, Collapse, OptimizerGroup, discriminator_loss, generator_loss, one_logit
-from recipes.gan import GAN, batches
+from recipes.gan import GAN, batches, packed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "adversarial.json").read_text())
 
@@ -95,6 +95,14 @@ def test_the_first_twenty_losses_are_the_same_on_every_backend(kind):
     np.testing.assert_allclose(losses_of_steps(kind, len(GOLDEN[kind])), GOLDEN[kind], atol=1e-4)
 
 
+def test_neighbours_are_packed_as_channels():
+    images = np.random.default_rng(0).normal(size=(6, 4, 5, 2)).astype("float32")
+    packs = array(packed(keras.ops.convert_to_tensor(images), 3))
+    for place in range(2):
+        np.testing.assert_array_equal(packs[place], np.concatenate(list(images[3 * place : 3 * place + 3]), -1))
+    assert packed(images, 1) is images
+
+
 def test_every_optimizer_counts_its_steps():
     model, data = tiny_game("dense", discriminator_steps=3)
     history = model.fit(data, steps_per_epoch=4, epochs=2, shuffle=False, verbose=0).history
@@ -116,7 +124,7 @@ def test_a_player_moves_its_own_weights_alone():
         def adversarial_step(self, data):
             images, latents = data[:2]
             fake = self.players["generator"](latents[: images.shape[0]], training=True)
-            loss = self._discriminate(self.players["discriminator"], images, fake)
+            loss = self._discriminate(images, fake)
             return {"d_loss": loss, "g_loss": loss}
 
     model, data = tiny_game("conv", OneSided)

@@ -120,6 +120,7 @@ class TestMistakes:
         [
             (GanConfig(dropout=1.0), "dropout"),
             (GanConfig(smoothing=1.0), "smoothing"),
+            (GanConfig(packing=3), "packing must be a divisor of batch_size, got 3"),
             (GanConfig(ema=1.0), "ema"),
             (GanConfig(learning_rate=0), "learning_rate"),
             (GanConfig(seed=-1), "seed"),
