@@ -39,7 +39,7 @@ TRAINING = ROOT / "tests" / "benchmarks" / "training.json"
 TRAINED = sorted((ROOT / "recipes" / "results").glob("trained-*.json"))
 ZOO = (
     "train --data cifar10 --batch-size 256 --learning-rate 0.1 --schedule cosine --warmup 0.01 --weight-decay 5e-3 "
-    "--augment crop flip --precision mixed_bfloat16"
+    "--augment crop flip"
 )
 DEGRADATION = ROOT / "recipes" / "results" / "degradation.json"
 CURVES = DEGRADATION.with_suffix(".png")
@@ -227,8 +227,10 @@ def adversarial() -> str:
     for name, results in games.items():
         scores = " | ".join(f"{results[key]['mean']:.1%}" for key in ("precision", "recall", "smallest_share"))
         epochs, fid = results["config"]["epochs"], results["fid"]["mean"]
-        average = f", EMA {results['config']['ema']}" if results["config"].get("ema") else ""
-        lines.append(f"| {name}{average} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
+        config = results["config"]
+        average = f", EMA {config['ema']}" if config.get("ema") else ""
+        packing = f", packing {config['packing']}" if config.get("packing", 1) > 1 else ""
+        lines.append(f"| {name}{average}{packing} | {epochs} | {fid:.2f} | {scores} | {repeated(results)} |")
     environment, scored = results["environment"], results["runs"][-1]
     note = (
         f"As in `make adversarial`: full training sets, all test images, the last epoch; mean and standard deviation "
@@ -307,8 +309,8 @@ def trained() -> str:
     missing = [name for name, config in configs.items() if (config.model, config.epochs) not in done]
     note = (
         f"Seed 0 (n = 1); all test images, by the float32 model that was written. resnet8: `train --config "
-        f"resnet8_cifar10`. resnet20 and resnet56: `{ZOO}` and their epochs, side by side on one GPU with another "
-        f"training, which their minutes contain. Configs not run to their end: {', '.join(missing)}."
+        f"resnet8_cifar10`. The others: `{ZOO}`, their epochs and their precision (MobileNetV2 and ShuffleNetV2: "
+        f"`--warmup 0.02`), side by side on one GPU with other trainings, which their minutes contain. Configs not run to their end: {', '.join(missing)}."
     )
     return "\n".join(lines) + f"\n\n{note}"
 
