@@ -54,36 +54,35 @@ results: $(VENV)/.installed-test ## Run the quickstart with its defaults and pub
 CIFAR := --data cifar10 --augment crop flip --learning-rate 0.1
 FEW := --epochs 3 $(CIFAR)
 TRAINED_resnet8 := --config resnet8_cifar10
-TRAINED_resnet20 := --model resnet20 --epochs 200 --batch-size 256 $(CIFAR) --schedule cosine --warmup 0.01 \
-	--weight-decay 5e-3 --precision mixed_bfloat16
-BRIEF := seresnet20 preactresnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar mobilenetv3small_cifar densenetbc40_12
+LONG := $(CIFAR) --batch-size 256 --weight-decay 5e-3
+TRAINED_resnet20 := --model resnet20 --epochs 200 $(LONG) --warmup 0.01 --precision mixed_bfloat16
+TRAINED_mobilenetv2_x0_5_cifar := --model mobilenetv2_x0_5_cifar --epochs 80 $(LONG) --warmup 0.02
+TRAINED_shufflenetv2_x0_5_cifar := --model shufflenetv2_x0_5_cifar --epochs 100 $(LONG) --warmup 0.02 \
+	--precision mixed_bfloat16
+TRAINED := resnet8 resnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar
+BRIEF := seresnet20 preactresnet20 mobilenetv3small_cifar densenetbc40_12
 R20 := runs/edge/resnet20
 
 edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for name in $(BRIEF); do $(BIN)/keras-resnets train --model $$name $(FEW) --out runs/edge/$$name; done
-	$(BIN)/keras-resnets train $(TRAINED_resnet8) --out runs/edge/resnet8
-	$(BIN)/keras-resnets train $(TRAINED_resnet20) --out $(R20)
-	$(BIN)/keras-resnets sweep runs/edge/resnet8/model.keras $(R20)/model.keras --out runs/edge/sweep \
+	@set -e; $(foreach name,$(TRAINED),$(BIN)/keras-resnets train $(TRAINED_$(name)) --out runs/edge/$(name);)
+	$(BIN)/keras-resnets sweep $(foreach name,$(TRAINED),runs/edge/$(name)/model.keras) --out runs/edge/sweep \
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach name,$(BRIEF),runs/edge/$(name)/model.keras) --out runs/edge/sweep
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 4 --learning-rate 0.005 --weight-decay 0 --out $(R20)/prune50
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 8 --learning-rate 0.01 --weight-decay 0 --out $(R20)/prune75
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 10 --out $(R20)/prune50
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 12 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --learning-rate 0.002 --out $(R20)/cluster16
 	cp runs/edge/sweep/sweep.json recipes/results/
 	for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
-devices: $(VENV)/.installed-test ## Train three networks on CIFAR-10, measure them on every runtime, publish in the README: hours
-	$(BIN)/keras-resnets train $(TRAINED_resnet8) --out runs/devices/resnet8
-	$(BIN)/keras-resnets train $(TRAINED_resnet20) --out runs/devices/resnet20
-	$(BIN)/keras-resnets train --model shufflenetv2_x0_5_cifar --epochs 6 $(CIFAR) --weight-decay 5e-4 \
-		--out runs/devices/shufflenetv2_x0_5_cifar
+devices: $(VENV)/.installed-test ## Train four networks on CIFAR-10, measure them on every runtime, publish in the README: hours
+	@set -e; $(foreach name,$(TRAINED),$(BIN)/keras-resnets train $(TRAINED_$(name)) --out runs/devices/$(name);)
 	$(BIN)/keras-resnets export runs/devices/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
 		--out runs/devices/resnet8_mcu.tflite
-	$(BIN)/keras-resnets bench $(foreach name,resnet8 resnet20 shufflenetv2_x0_5_cifar,runs/devices/$(name)/model.keras) \
-		runs/devices/resnet8_mcu.tflite mobilenetv2_x0_5_cifar --reference runs/devices/resnet8/model.keras \
-		--out runs/devices/bench
+	$(BIN)/keras-resnets bench $(foreach name,$(TRAINED),runs/devices/$(name)/model.keras) \
+		runs/devices/resnet8_mcu.tflite --reference runs/devices/resnet8/model.keras --out runs/devices/bench
 	$(BIN)/python tests/benchmarks/converter.py runs/devices/resnet8/model.keras cifar10
 	cp runs/devices/bench/results.json recipes/results/devices.json
 	$(MAKE) readme
@@ -102,7 +101,7 @@ adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and U
 	$(BIN)/keras-resnets adda --data mnist usps --augment distort --epochs 3 --seeds 5 --out runs/adda-mnist-usps
 	$(BIN)/keras-resnets adda --data usps mnist --augment distort --epochs 3 --seeds 5 --out runs/adda-usps-mnist
 	$(BIN)/keras-resnets adda --data usps mnist --source-epochs 5 --seeds 5 --out runs/adda-usps-mnist-plain
-	$(BIN)/keras-resnets gan --data mnist --packing 2 --ema 0.999 --epochs 40 --out runs/gan-mnist
+	$(BIN)/keras-resnets gan --data mnist --packing 2 --ema 0.999 --out runs/gan-mnist
 	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist
 	for name in adda-mnist-usps adda-usps-mnist adda-usps-mnist-plain gan-mnist dcgan-mnist; do \
 		cp runs/$$name/metrics.json recipes/results/$$name.json; done

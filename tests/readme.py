@@ -310,7 +310,8 @@ def trained() -> str:
     note = (
         f"Seed 0 (n = 1); all test images, by the float32 model that was written. resnet8: `train --config "
         f"resnet8_cifar10`. The others: `{ZOO}`, their epochs and their precision (MobileNetV2 and ShuffleNetV2: "
-        f"`--warmup 0.02`), side by side on one GPU with other trainings, which their minutes contain. Configs not run to their end: {', '.join(missing)}."
+        f"`--warmup 0.02`), side by side on one GPU with other trainings, which their minutes contain. Configs not run "
+        f"to their end: {', '.join(missing)}."
     )
     return "\n".join(lines) + f"\n\n{note}"
 

@@ -84,6 +84,7 @@ def test_a_foreign_json_is_no_recipe(tmp_path):
     assert read_recipe(tmp_path / "c.tflite") == read_recipe(tmp_path / "none.tflite") == {}
 
 
+@pytest.mark.once
 def test_a_path_exports_like_the_model(exported, trained, tmp_path):
     trained.save(tmp_path / "model.keras")
     file = to_tflite(tmp_path / "model.keras", tmp_path / "model.tflite")
@@ -115,6 +116,7 @@ def test_every_family_converts_with_builtin_operations(key, tmp_path):
     assert not {kind for kind in kinds if kind.startswith(("CUSTOM", "FLEX"))}
 
 
+@pytest.mark.once
 def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
     noise = np.random.default_rng(0).integers(0, 3, (32, 16, 16, 3)).astype(np.uint8)  # ranges far too narrow
     with pytest.raises(UsageError, match=r"not written: it agrees .* below 100.0%"):
@@ -122,6 +124,7 @@ def test_a_file_below_the_floor_is_not_written(trained, data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.once
 def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, monkeypatch):
     other = to_tflite(build_tiny("plain"), tmp_path / "other.tflite").path.read_bytes()
     monkeypatch.setattr("export.convert._convert", converted_to(other))
@@ -131,6 +134,7 @@ def test_without_images_a_wrong_file_is_refused_all_the_same(trained, tmp_path, 
     assert to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).verification.source == "noise"
 
 
+@pytest.mark.once
 def test_a_float_file_that_names_the_same_classes_with_other_outputs_is_refused(trained, data, tmp_path, monkeypatch):
     other = keras.models.clone_model(trained)
     other.set_weights(trained.get_weights())
@@ -159,6 +163,7 @@ def test_a_subclassed_model_is_one_line(tmp_path):
         to_tflite(Net(), tmp_path / "a.tflite")
 
 
+@pytest.mark.once
 def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
     inputs = keras.Input((8, 8, 2))
     spectrum, _ = keras.ops.fft2((inputs[..., 0], inputs[..., 1]))
@@ -199,6 +204,7 @@ def test_a_model_of_unknown_size_is_refused(tmp_path):
         to_tflite(build_tiny("plain", input_shape=(None, None, 3)), tmp_path / "a.tflite")
 
 
+@pytest.mark.once
 def test_a_folder_cannot_be_the_file(trained, tmp_path):
     (tmp_path / "a.tflite").mkdir()
     with pytest.raises(UsageError, match="it is a folder"):

@@ -10,6 +10,8 @@ from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
 
+pytestmark = pytest.mark.once  # what is quantized is a file; test_convert.py makes it on every backend
+
 
 def mixed(trained, data, calibration, out, plan):
     return to_tflite(trained, out, mode="mixed", plan=plan, calibration=calibration, test=data.x_test, min_agreement=0)
@@ -29,7 +31,6 @@ def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data
     assert LiteRT(file.path)._input["dtype"] == np.float32
 
 
-@pytest.mark.once
 def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
     eight = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stem_*": "int8"})
     four = mixed(trained, data, calibration, tmp_path / "b.tflite", {"stage2_*conv*": "int4"})
@@ -38,14 +39,12 @@ def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
     assert eight.verification.float_operations == four.verification.float_operations == 0
 
 
-@pytest.mark.once
 def test_all_in_float32_is_the_model_itself(trained, data, calibration, tmp_path):
     file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"*": "float32"})
     assert file.verification.agreement == 1
     assert file.verification.max_error < 0.01  # the softmax has a name of its own and stays in 8 bits
 
 
-@pytest.mark.once
 def test_the_search_keeps_within_the_budget(trained, data, calibration, tmp_path):
     labels = trained.predict(data.x_test, verbose=0).argmax(-1)  # so that float32 is right about all of them
     steps = []
@@ -58,7 +57,6 @@ def test_the_search_keeps_within_the_budget(trained, data, calibration, tmp_path
     assert small.bytes < eight.bytes
 
 
-@pytest.mark.once
 def test_the_search_keeps_noisy_layers_in_float(trained, data, tmp_path):
     narrow = (data.x_train[:40] // 16).astype(np.uint8)  # ranges far too narrow: int8 alone must fail
     labels = trained.predict(data.x_test, verbose=0).argmax(-1)

@@ -15,6 +15,8 @@ from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
 
+pytestmark = pytest.mark.once  # what is quantized is a file; test_convert.py makes it on every backend
+
 
 @pytest.fixture(scope="module")
 def floats(trained, tmp_path_factory):
@@ -88,7 +90,6 @@ class Loudness(keras.layers.Layer):
         return inputs * keras.ops.mean(keras.ops.abs(inputs))
 
 
-@pytest.mark.once
 def test_an_activation_may_be_one_number(data, tmp_path):
     inputs = keras.Input(data.image_shape)
     outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(Loudness()(inputs)))
@@ -97,7 +98,6 @@ def test_an_activation_may_be_one_number(data, tmp_path):
     assert file.verification.float_operations == 0
 
 
-@pytest.mark.once
 def test_logits_that_are_flattened_have_one_range(calibration, data, tmp_path):
     inputs = keras.Input(data.image_shape)
     x = keras.layers.Conv2D(4, data.image_shape[:2], name="classes")(keras.layers.Rescaling(1 / 255)(inputs))
@@ -118,7 +118,6 @@ def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration
         assert (clipped != full) == (last.kind == "SOFTMAX")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("io", ["float32", "uint8", "int8"])
 def test_input_and_output_have_the_type_asked_for_and_say_the_same(trained, data, calibration, tmp_path, io):
     arguments = {"mode": "int8", "calibration": calibration, "test": data.x_test}
@@ -159,7 +158,6 @@ def test_the_same_inputs_give_the_same_bytes(trained, calibration, tmp_path):
     assert first == second
 
 
-@pytest.mark.once
 def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
     model = build_tiny("alexnet")  # its local response normalisation takes a logarithm
     images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
@@ -172,7 +170,6 @@ def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
     assert not (tmp_path / "b.tflite").exists()
 
 
-@pytest.mark.once
 def test_depthwise_convolutions_keep_their_fast_float_kernel_in_dynamic(tmp_path):
     model = create_model("mobilenetv1_x0_5_cifar")
     kinds = to_tflite(model, tmp_path / "a.tflite", mode="dynamic", min_agreement=0).verification.operations

@@ -32,7 +32,7 @@ def compare(fast, plain, images, training):
 
 def steps(model, count):
     """Weights and losses of some steps of SGD."""
-    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
     batch = [ops.convert_to_tensor(one) for one in (IMAGES, LABELS)]
     losses = [float(model.train_on_batch(*batch)) for _ in range(count)]
     return model.get_weights(), losses
