@@ -73,7 +73,7 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 12 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --learning-rate 0.002 --out $(R20)/cluster16
 	cp runs/edge/sweep/sweep.json recipes/results/
-	for name in prune50 prune75 cluster16; do \
+	set -e; for name in prune50 prune75 cluster16; do \
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
@@ -103,7 +103,7 @@ adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and U
 	$(BIN)/keras-resnets adda --data usps mnist --source-epochs 5 --seeds 5 --out runs/adda-usps-mnist-plain
 	$(BIN)/keras-resnets gan --data mnist --packing 2 --ema 0.999 --out runs/gan-mnist
 	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist
-	for name in adda-mnist-usps adda-usps-mnist adda-usps-mnist-plain gan-mnist dcgan-mnist; do \
+	set -e; for name in adda-mnist-usps adda-usps-mnist adda-usps-mnist-plain gan-mnist dcgan-mnist; do \
 		cp runs/$$name/metrics.json recipes/results/$$name.json; done
 	$(MAKE) readme
 

@@ -226,8 +226,8 @@ class GameConfig:
     smoothing: float = 0.0
     """Real images have the label 1 - smoothing for the discriminator."""
     packing: int = 1
-    """Images that the discriminator judges together, all real or all generated: with 2 it sees that a generator repeats
-    itself, which then leaves fewer classes out; 1: each for itself, as in the paper."""
+    """Images that the discriminator judges together, all real or all generated: with 2 it notices a generator that
+    repeats itself; 1: each for itself, as in the paper. A divisor of batch_size."""
     ema: float = 0.0
     """Sample from a moving average of the generator's weights that keeps this share of itself in a step, such as 0.999;
     0: from the weights themselves."""

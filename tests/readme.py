@@ -363,8 +363,7 @@ def devices() -> str:
     npu = smallest_accelerator(results.entries)
     note = (
         f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images; "
-        f"ShuffleNetV2 was trained for few epochs and is far from its best; untrained: random weights, costs alone; "
-        f"no: the runtime does not take the file. p50: median on LiteRT "
+        f"networks as trained below (What it reaches); no: the runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
         f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "

@@ -1,10 +1,10 @@
 """Layers that XLA compiles to less work than those of Keras, with their names, weights and results.
 
-A depthwise convolution is a sum over the pixels of its kernel of the shifted image times a weight. XLA makes one loop
-over the image of that sum, and as little of its gradient; its own convolution of as many groups as channels takes
-several times as long on a CPU.
+A depthwise convolution is a sum over the pixels of its kernel of the shifted image times a weight. XLA computes that
+sum in one loop over the image; its own convolution of as many groups as channels takes several times as long on a CPU.
 """
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -36,18 +36,22 @@ def _exchanged(network: keras.Model, old: type, new: type) -> keras.Model:
     return made_of(network, lambda kind: new if kind is old else kind)
 
 
+MOST = 9  # weights a channel: the gradient holds an image for each of them in memory
+
+
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """A depthwise convolution as a sum of shifted images."""
 
     def call(self, inputs: Any) -> Any:
         """(n, h, w, c) -> (n, h', w', c)."""
-        if self.data_format != "channels_last" or self.depth_multiplier != 1:
+        if self.data_format != "channels_last" or self.depth_multiplier != 1 or math.prod(self.kernel_size) > MOST:
             return super().call(inputs)
-        # multiplied and added in float32, as by a convolution of narrower numbers
-        kernel = keras.ops.convert_to_tensor(self.kernel).astype("float32")
+        # narrower numbers are multiplied and added in float32, as by a convolution; their gradients, too
+        wide = jnp.promote_types(inputs.dtype, "float32")
+        kernel = keras.ops.convert_to_tensor(self.kernel).astype(wide)
         sides = zip(inputs.shape[1:3], kernel.shape[:2], self.strides, self.dilation_rate, strict=True)
         (rows, above), (columns, left) = [_places(*side, self.padding) for side in sides]
-        padded = jnp.pad(inputs, ((0, 0), above, left, (0, 0)))
+        padded = jnp.pad(inputs.astype(wide), ((0, 0), above, left, (0, 0)))
         terms = [padded[:, y, x] * kernel[i, j, :, 0] for i, y in enumerate(rows) for j, x in enumerate(columns)]
         outputs = sum(terms[1:], terms[0]).astype(inputs.dtype)
         if self.use_bias:

@@ -10,8 +10,6 @@ from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
 
-pytestmark = pytest.mark.once  # what is quantized is a file; test_convert.py makes it on every backend
-
 
 def mixed(trained, data, calibration, out, plan):
     return to_tflite(trained, out, mode="mixed", plan=plan, calibration=calibration, test=data.x_test, min_agreement=0)
@@ -31,6 +29,7 @@ def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data
     assert LiteRT(file.path)._input["dtype"] == np.float32
 
 
+@pytest.mark.once
 def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
     eight = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stem_*": "int8"})
     four = mixed(trained, data, calibration, tmp_path / "b.tflite", {"stage2_*conv*": "int4"})
@@ -39,12 +38,14 @@ def test_four_bits_halve_the_weights(trained, data, calibration, tmp_path):
     assert eight.verification.float_operations == four.verification.float_operations == 0
 
 
+@pytest.mark.once
 def test_all_in_float32_is_the_model_itself(trained, data, calibration, tmp_path):
     file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"*": "float32"})
     assert file.verification.agreement == 1
     assert file.verification.max_error < 0.01  # the softmax has a name of its own and stays in 8 bits
 
 
+@pytest.mark.once
 def test_the_search_keeps_within_the_budget(trained, data, calibration, tmp_path):
     labels = trained.predict(data.x_test, verbose=0).argmax(-1)  # so that float32 is right about all of them
     steps = []
@@ -57,6 +58,7 @@ def test_the_search_keeps_within_the_budget(trained, data, calibration, tmp_path
     assert small.bytes < eight.bytes
 
 
+@pytest.mark.once
 def test_the_search_keeps_noisy_layers_in_float(trained, data, tmp_path):
     narrow = (data.x_train[:40] // 16).astype(np.uint8)  # ranges far too narrow: int8 alone must fail
     labels = trained.predict(data.x_test, verbose=0).argmax(-1)
@@ -65,6 +67,7 @@ def test_the_search_keeps_noisy_layers_in_float(trained, data, tmp_path):
     assert mixed(trained, data, narrow, tmp_path / "a.tflite", plan).verification.agreement >= 0.98
 
 
+@pytest.mark.once
 def test_mistakes_are_one_line(trained, data, calibration, tmp_path):
     for options, message in (
         ({"mode": "mixed"}, "a plan goes with mode mixed"),
@@ -82,6 +85,7 @@ def test_mistakes_are_one_line(trained, data, calibration, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.once
 def test_layers_are_found_in_the_names_that_tensorflow_makes_of_them():
     names = {"stem_conv", "stem_relu", "stem_bn", "stage1_block1_conv1"}
     fused = "net_1/stem_relu_1/Relu;net_1/stem_bn_1/batchnorm/add_1;net_1/stem_conv_1/convolution;"
@@ -91,6 +95,7 @@ def test_layers_are_found_in_the_names_that_tensorflow_makes_of_them():
     assert plain.of("StatefulPartitionedCall:0") == []
 
 
+@pytest.mark.once
 def test_a_numbered_name_is_told_from_the_layer_of_that_name():
     names = {"conv2d", "conv2d_1", "conv2d_2"}
     met_again = Layers(["net_1/conv2d_1/x", "net_1/conv2d_1_1/x", "net_1/conv2d_2_1/x"], names)
@@ -101,6 +106,7 @@ def test_a_numbered_name_is_told_from_the_layer_of_that_name():
     assert shared.of("net/conv2d_1/x;net/conv2d_2_1/x") == ["conv2d_1", "conv2d_2"], "a layer that is called twice"
 
 
+@pytest.mark.once
 def test_plans_are_checked_and_resolved_to_tensors(trained, tmp_path):
     names = {layer.name for layer in trained.layers}
     check_plan({"stem_*": "float32"}, names)

@@ -15,14 +15,13 @@ from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
 
-pytestmark = pytest.mark.once  # what is quantized is a file; test_convert.py makes it on every backend
-
 
 @pytest.fixture(scope="module")
 def floats(trained, tmp_path_factory):
     return to_tflite(trained, tmp_path_factory.mktemp("floats") / "float32.tflite").path
 
 
+@pytest.mark.once
 def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
     ranges = observe(floats.read_bytes(), calibration.images, "minmax").ranges
     stem = trained.get_layer("stem_relu").output
@@ -33,6 +32,7 @@ def test_ranges_are_those_of_the_keras_layers(trained, floats, calibration):
     assert any(np.allclose(ends, (outputs[1].min(), outputs[1].max()), atol=1e-5) for ends in ranges.values())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("clipping", ["percentile", "mse"])
 def test_clipped_ranges_lie_within_the_full_ones_but_for_the_ends(floats, calibration, clipping):
     full = observe(floats.read_bytes(), calibration.images, "minmax").ranges
@@ -44,6 +44,7 @@ def test_clipped_ranges_lie_within_the_full_ones_but_for_the_ends(floats, calibr
     assert sum(clipped[name] != full[name] for name in full) > len(full) / 3
 
 
+@pytest.mark.once
 def test_percentile_cuts_what_one_value_in_a_hundred_thousand_reaches():
     values = np.random.default_rng(0).uniform(0, 1, 200_000)
     values[0] = 50.0
@@ -52,6 +53,7 @@ def test_percentile_cuts_what_one_value_in_a_hundred_thousand_reaches():
     assert 1.0 <= largest < 1.1
 
 
+@pytest.mark.once
 def test_mse_finds_the_range_of_least_error():
     """Against a search over the values themselves."""
     values = np.random.default_rng(0).laplace(size=50_000)
@@ -68,6 +70,7 @@ def test_mse_finds_the_range_of_least_error():
     assert error(found[0] / ends[0], found[1] / ends[1]) < 1.01 * best < 0.95 * error(1.0, 1.0)
 
 
+@pytest.mark.once
 def test_logits_are_clipped_where_their_probabilities_suffer_least():
     logits = np.random.default_rng(0).normal(0, 6, (500, 10))
     logits[:, 0] -= 60  # a class that is never meant takes most of the full range
@@ -90,6 +93,7 @@ class Loudness(keras.layers.Layer):
         return inputs * keras.ops.mean(keras.ops.abs(inputs))
 
 
+@pytest.mark.once
 def test_an_activation_may_be_one_number(data, tmp_path):
     inputs = keras.Input(data.image_shape)
     outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(Loudness()(inputs)))
@@ -98,6 +102,7 @@ def test_an_activation_may_be_one_number(data, tmp_path):
     assert file.verification.float_operations == 0
 
 
+@pytest.mark.once
 def test_logits_that_are_flattened_have_one_range(calibration, data, tmp_path):
     inputs = keras.Input(data.image_shape)
     x = keras.layers.Conv2D(4, data.image_shape[:2], name="classes")(keras.layers.Rescaling(1 / 255)(inputs))
@@ -108,6 +113,7 @@ def test_logits_that_are_flattened_have_one_range(calibration, data, tmp_path):
     assert len({observe(file, calibration.images).ranges[name] for name in names}) == 1
 
 
+@pytest.mark.once
 def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration, tmp_path):
     headless = build_tiny("cifar_a", pixel_stats=data.pixel_stats, classifier_activation=None)
     headless.set_weights(trained.get_weights())
@@ -118,6 +124,7 @@ def test_only_logits_of_a_softmax_are_clipped(trained, floats, data, calibration
         assert (clipped != full) == (last.kind == "SOFTMAX")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("io", ["float32", "uint8", "int8"])
 def test_input_and_output_have_the_type_asked_for_and_say_the_same(trained, data, calibration, tmp_path, io):
     arguments = {"mode": "int8", "calibration": calibration, "test": data.x_test}
@@ -150,6 +157,7 @@ def test_the_recipe_says_engine_clipping_and_accuracy(trained, data, calibration
     assert recipe["verification"]["model_accuracy"] == (expected.argmax(-1) == data.y_test).mean()
 
 
+@pytest.mark.once
 def test_the_same_inputs_give_the_same_bytes(trained, calibration, tmp_path):
     first, second = (
         to_tflite(trained, tmp_path / name, mode="int8", calibration=calibration, min_agreement=0).path.read_bytes()
@@ -158,6 +166,7 @@ def test_the_same_inputs_give_the_same_bytes(trained, calibration, tmp_path):
     assert first == second
 
 
+@pytest.mark.once
 def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
     model = build_tiny("alexnet")  # its local response normalisation takes a logarithm
     images = np.random.default_rng(0).normal(size=(32, *model.input_shape[1:])).astype("float32")
@@ -170,6 +179,7 @@ def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
     assert not (tmp_path / "b.tflite").exists()
 
 
+@pytest.mark.once
 def test_depthwise_convolutions_keep_their_fast_float_kernel_in_dynamic(tmp_path):
     model = create_model("mobilenetv1_x0_5_cifar")
     kinds = to_tflite(model, tmp_path / "a.tflite", mode="dynamic", min_agreement=0).verification.operations
@@ -179,6 +189,7 @@ def test_depthwise_convolutions_keep_their_fast_float_kernel_in_dynamic(tmp_path
     assert kinds["DEQUANTIZE"] == len(large), "their weights alone are stored in 8 bits"
 
 
+@pytest.mark.once
 def test_few_images_warn(trained, data, tmp_path):
     with pytest.warns(UserWarning, match="ranges from 4 calibration images are a guess; give at least 32"):
         to_tflite(trained, tmp_path / "a.tflite", mode="int8", calibration=data.x_train[:4], min_agreement=0)
@@ -196,6 +207,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.once
 def test_photos_become_images_of_the_models_shape(photos):
     picked = read_photos(photos, (16, 12, 3), count=4, seed=1)
     assert picked.images.shape == (4, 16, 12, 3)
@@ -208,6 +220,7 @@ def test_photos_become_images_of_the_models_shape(photos):
     assert read_photos(photos, (16, 12, 1)).images.shape == (len(PHOTOS), 16, 12, 1)
 
 
+@pytest.mark.once
 def test_a_photo_is_covered_not_squeezed(tmp_path):
     """Twice as wide as high, red in the middle half: the middle is what is left."""
     pixels = np.zeros((20, 40, 3), np.uint8)
@@ -217,6 +230,7 @@ def test_a_photo_is_covered_not_squeezed(tmp_path):
     assert (image == (255, 0, 0)).all()
 
 
+@pytest.mark.once
 def test_mistakes_with_photos_are_one_line(photos, tmp_path):
     (photos / "broken.png").write_text("no photo")
     (photos / "empty.jpg").write_text("")

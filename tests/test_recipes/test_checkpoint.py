@@ -94,7 +94,7 @@ class Kill(keras.callbacks.Callback):
 CONFIGS = {
     "gan": GanConfig(batch_size=16, latent=4, dropout=0.5),
     "dcgan": DcganConfig(batch_size=16, latent=4, width=4, ema=0.9),
-    "spectral": DcganConfig(batch_size=16, latent=4, width=4, spectral=True),
+    "spectral": DcganConfig(batch_size=16, latent=4, width=4, spectral=True, packing=2),
 }
 
 

@@ -27,6 +27,7 @@ def test_it_computes_the_same(tiny):
         return
     assert [weight.path for weight in fast.weights] == [weight.path for weight in tiny.weights]
     assert type(fast).__name__ == ("Network" if keras.backend.backend() == "torch" else "Functional")
+    assert {type(layer) for layer in fast.layers} != {type(layer) for layer in tiny.layers}
     images = np.random.default_rng(0).normal(size=(2, *tiny.input_shape[1:])).astype("float32")
     compare(fast, tiny, images, training=False)
 
@@ -71,8 +72,10 @@ def test_it_learns_the_same(kind):
         keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
         keras.layers.DepthwiseConv2D(3, strides=2, padding="valid", use_bias=False),
         keras.layers.DepthwiseConv2D(3, padding="same", activation="relu"),
-        keras.layers.DepthwiseConv2D((3, 4), strides=2, padding="same"),
-        keras.layers.DepthwiseConv2D((4, 3), dilation_rate=2, padding="same"),
+        keras.layers.DepthwiseConv2D((3, 2), strides=2, padding="same"),
+        keras.layers.DepthwiseConv2D((2, 3), dilation_rate=2, padding="same"),
+        keras.layers.DepthwiseConv2D(5, padding="same"),
+        keras.layers.DepthwiseConv2D(3, padding="same", dtype="mixed_bfloat16"),
         keras.layers.BatchNormalization(momentum=0.7, epsilon=1e-3),
         keras.layers.BatchNormalization(center=False),
         keras.layers.BatchNormalization(scale=False),
@@ -124,6 +127,37 @@ def test_adam_is_keras_s(options, transposed):
     for one, other in zip(ours.variables + sides[0][1], theirs.variables + sides[1][1], strict=True):
         one_s, other_s = (ops.convert_to_numpy(variable.value) for variable in (one, other))
         assert np.abs(one_s - other_s).max() <= 3e-6 * np.abs(other_s).max(), one.path
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="layers of its own are JAX's alone")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.DepthwiseConv2D(3, padding="same"),
+        keras.layers.DepthwiseConv2D(3, padding="same", dtype="mixed_bfloat16"),
+        keras.layers.DepthwiseConv2D((3, 2), strides=2, padding="same"),
+        keras.layers.DepthwiseConv2D((2, 3), dilation_rate=2, padding="same"),
+        keras.layers.DepthwiseConv2D(3, strides=2, padding="valid", use_bias=False),
+    ],
+    ids=str,
+)
+def test_gradients_of_depthwise_convolutions_are_keras_s(layer):
+    import jax
+
+    inputs = keras.Input(SHAPE[1:])
+    plain = randomize(keras.Model(inputs, layer(inputs)))
+    kernel = [variable.value for variable in plain.trainable_variables]
+
+    def gradients(model):
+        def loss(values, images):
+            outputs, _ = model.stateless_call(values, [], images)
+            return ops.sum(ops.sin(ops.cast(outputs, "float32")))
+
+        return jax.grad(loss, (0, 1))(kernel, ops.convert_to_tensor(IMAGES))
+
+    limit = 2e-3 if plain.layers[1].compute_dtype == "bfloat16" else 1e-5  # half of what bfloat16 rounds
+    for one, other in zip(*map(jax.tree.leaves, map(gradients, (native(plain), plain))), strict=True):
+        assert np.linalg.norm(one - other) <= limit * np.linalg.norm(other)
 
 
 def check_layer(layer, images):
