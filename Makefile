@@ -102,8 +102,9 @@ adversarial: $(VENV)/.installed-test ## Train GAN, DCGAN and ADDA on MNIST and U
 	$(BIN)/keras-resnets adda --data usps mnist --augment distort --epochs 3 --seeds 5 --out runs/adda-usps-mnist
 	$(BIN)/keras-resnets adda --data usps mnist --source-epochs 5 --seeds 5 --out runs/adda-usps-mnist-plain
 	$(BIN)/keras-resnets gan --data mnist --packing 2 --ema 0.999 --out runs/gan-mnist
+	$(BIN)/keras-resnets gan --data mnist --ema 0.999 --epochs 60 --out runs/gan-mnist-unpacked
 	$(BIN)/keras-resnets dcgan --data mnist --width 32 --epochs 10 --out runs/dcgan-mnist
-	set -e; for name in adda-mnist-usps adda-usps-mnist adda-usps-mnist-plain gan-mnist dcgan-mnist; do \
+	set -e; for name in adda-mnist-usps adda-usps-mnist adda-usps-mnist-plain gan-mnist gan-mnist-unpacked dcgan-mnist; do \
 		cp runs/$$name/metrics.json recipes/results/$$name.json; done
 	$(MAKE) readme
 
