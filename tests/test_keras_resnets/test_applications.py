@@ -10,7 +10,9 @@ from keras_resnets import UsageError, create_model, get_variant, list_models
 from keras_resnets.weights import applications
 from keras_resnets.weights.applications import PUBLISHED
 
-SIZES = {"vgg16": 224, "vgg19": 224}  # with their top; the others take any image that their strides allow
+# Deeper ones repeat the blocks of others, under names that the golden files hold
+DEEPER = {"resnet101", "resnet101v2", "resnet152v2", "densenet169", "densenet201", "vgg19"}
+SIZES = {"vgg16": 224}  # with their top; the others take any image that their strides allow
 
 
 def build_twin(name: str, **arguments) -> keras.Model:
@@ -25,7 +27,7 @@ def noise(size: int) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.once  # names are the same on every backend; that what is computed is, test_oracle.py says
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in DEEPER])
 def test_file_of_keras_applications_gives_the_same_network(name, tmp_path):
     size = SIZES.get(name, 96)
     shape = {"input_shape": (size, size, 3), "classifier_activation": None}

@@ -63,13 +63,6 @@ def test_cifar_parameters(layers, shortcut):
     assert count_parameters(model) == CIFAR[layers]["ABC".index(shortcut)]
 
 
-@pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize("shortcut", "BC")  # A is in the golden file
-def test_parameters_of_1202_layers(shortcut):
-    assert count_parameters(create_model("resnet1202", shortcut=shortcut)) == CIFAR[1202]["ABC".index(shortcut)]
-
-
 def test_golden_figures_hold_the_published_counts():
     golden = read_figures()
     for name, parameters in IMAGENET.items():
