@@ -61,12 +61,15 @@ TRAINED_shufflenetv2_x0_5_cifar := --model shufflenetv2_x0_5_cifar --epochs 100 
 	--precision mixed_bfloat16
 TRAINED := resnet8 resnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar
 BRIEF := seresnet20 preactresnet20 mobilenetv3small_cifar densenetbc40_12
-R20 := runs/edge/resnet20
+R20 := runs/trained/resnet20
+MODELS := $(foreach name,$(TRAINED),runs/trained/$(name)/model.keras)
 
-edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
+runs/trained/%/model.keras: | $(VENV)/.installed-test
+	$(BIN)/keras-resnets train $(TRAINED_$*) --out runs/trained/$*
+
+edge: $(VENV)/.installed-test $(MODELS) ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for name in $(BRIEF); do $(BIN)/keras-resnets train --model $$name $(FEW) --out runs/edge/$$name; done
-	@set -e; $(foreach name,$(TRAINED),$(BIN)/keras-resnets train $(TRAINED_$(name)) --out runs/edge/$(name);)
-	$(BIN)/keras-resnets sweep $(foreach name,$(TRAINED),runs/edge/$(name)/model.keras) --out runs/edge/sweep \
+	$(BIN)/keras-resnets sweep $(MODELS) --out runs/edge/sweep \
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach name,$(BRIEF),runs/edge/$(name)/model.keras) --out runs/edge/sweep
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 10 --out $(R20)/prune50
@@ -77,13 +80,13 @@ edge: $(VENV)/.installed-test ## Train on CIFAR-10, quantize in every way, prune
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
-devices: $(VENV)/.installed-test ## Train four networks on CIFAR-10, measure them on every runtime, publish in the README: hours
-	@set -e; $(foreach name,$(TRAINED),$(BIN)/keras-resnets train $(TRAINED_$(name)) --out runs/devices/$(name);)
-	$(BIN)/keras-resnets export runs/devices/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
+devices: $(VENV)/.installed-test $(MODELS) ## Train four networks on CIFAR-10, measure them on every runtime, publish in the README: hours
+	mkdir -p runs/devices
+	$(BIN)/keras-resnets export runs/trained/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
 		--out runs/devices/resnet8_mcu.tflite
-	$(BIN)/keras-resnets bench $(foreach name,$(TRAINED),runs/devices/$(name)/model.keras) \
-		runs/devices/resnet8_mcu.tflite --reference runs/devices/resnet8/model.keras --out runs/devices/bench
-	$(BIN)/python tests/benchmarks/converter.py runs/devices/resnet8/model.keras cifar10
+	$(BIN)/keras-resnets bench $(MODELS) \
+		runs/devices/resnet8_mcu.tflite --reference runs/trained/resnet8/model.keras --out runs/devices/bench
+	$(BIN)/python tests/benchmarks/converter.py runs/trained/resnet8/model.keras cifar10
 	cp runs/devices/bench/results.json recipes/results/devices.json
 	$(MAKE) readme
 

@@ -129,7 +129,7 @@ def test_adam_is_keras_s(options, transposed):
         assert np.abs(one_s - other_s).max() <= 3e-6 * np.abs(other_s).max(), one.path
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="layers of its own are JAX's alone")
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="compares gradients that JAX takes")
 @pytest.mark.parametrize(
     "layer",
     [
