@@ -201,8 +201,8 @@ class Worker:
         self.work = METHODS[wanted["method"]](self.source, **wanted["options"])
         self.folder = folder
 
-    def compile(self, optimizer: dict[str, Any], loss: dict[str, Any]) -> None:
-        """Takes the configurations of a Keras 3 optimizer and loss."""
+    def compile(self, optimizer: dict[str, Any], loss: dict[str, Any] | str) -> None:
+        """Takes the configurations of a Keras 3 optimizer and loss, or the loss's name."""
         self.work.model.compile(
             _optimizer(optimizer),
             tf_keras.losses.deserialize(loss),

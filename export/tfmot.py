@@ -18,12 +18,13 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 
-from export.layers import layer_modules
+from export.layers import in_float32, layer_modules
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import deep_graphs
 
 Keep = Literal["sparsity", "clusters", "sparsity and clusters"]
 Method = Literal["prune", "cluster", "quantize"]
+LOSSES = ("binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy")  # named by a word
 LOG_TAIL = 4000  # characters of the other process's log that an error shows
 
 
@@ -47,6 +48,7 @@ class TfmotModel:
     """
 
     def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
+        source = in_float32(source)
         _check_model(source)
         wanted = json.dumps({"method": method, "options": options, "seed": seed, "modules": layer_modules(source)})
         self.source = source
@@ -76,21 +78,23 @@ class TfmotModel:
             raise
 
     def compile(
-        self, optimizer: keras.optimizers.Optimizer | str = "sgd", loss: keras.losses.Loss | None = None
+        self,
+        optimizer: keras.optimizers.Optimizer | str = "sgd",
+        loss: keras.losses.Loss | str = "sparse_categorical_crossentropy",
     ) -> None:
         """Sets the optimizer and the loss, Keras 3's own, and starts the optimizer anew.
 
         Args:
             optimizer: An optimizer that tf_keras has, too. Weight decay spares normalisation and biases.
-            loss: A loss that tf_keras has, too; by default cross-entropy with integer classes.
+            loss: A loss that tf_keras has, too, or the name of one; by default cross-entropy with integer classes.
 
         Raises:
             UsageError: If tf_keras has no such optimizer, or the settings ask for what it cannot do.
         """
-        loss = keras.losses.SparseCategoricalCrossentropy() if loss is None else loss
-        if not isinstance(loss, keras.losses.Loss):
-            raise UsageError(f"loss {loss!r}: give an object such as keras.losses.SparseCategoricalCrossentropy()")
-        self._call("compile", optimizer=_described(keras.optimizers.get(optimizer)), loss=_described(loss))
+        if not isinstance(loss, keras.losses.Loss) and loss not in LOSSES:
+            raise UsageError(f"loss {loss!r}: give {', '.join(LOSSES)} or an object of a class of keras.losses")
+        described = loss if isinstance(loss, str) else _described(loss)
+        self._call("compile", optimizer=_described(keras.optimizers.get(optimizer)), loss=described)
         self._compiled = True
 
     def fit(
@@ -105,8 +109,8 @@ class TfmotModel:
         """Trains for some epochs.
 
         Args:
-            x: Images, shape (n, height, width, channels), or a PyDataset of batches (images, labels).
-            y: Classes, shape (n,), with images.
+            x: Images, shape (n, height, width, channels), or a PyDataset of batches (images, what the loss takes).
+            y: What the loss takes, with images: classes, shape (n,), or probabilities, shape (n, classes).
             batch_size: Images a step, shuffled anew each epoch, with images.
             epochs: Passes over the data.
             on_step: Called after each step.

@@ -143,22 +143,37 @@ def join(pieces: Sequence[Batch]) -> Batch:
     return inputs, np.concatenate([targets for _, targets in pieces])
 
 
-class Changed(keras.utils.PyDataset):
-    """Images as augmentation has changed them, for what trains in another process.
+class Taught(keras.utils.PyDataset):
+    """Images as augmentation has changed them, with what a trained network says of them in place of their labels.
 
     Args:
         stream: Batches, as `batches` gives them.
         steps: Batches an epoch.
         transforms: What is done to the images.
+        teacher: From images to probabilities, or to logits, of which it gives the probabilities.
+        logits: Which of them.
+
+    References: Hinton et al. 2015, arXiv:1503.02531, section 2, at a temperature of 1.
     """
 
-    def __init__(self, stream: Iterator[Batch], steps: int, transforms: Sequence[Augmentation]) -> None:
+    def __init__(
+        self,
+        stream: Iterator[Batch],
+        steps: int,
+        transforms: Sequence[Augmentation],
+        teacher: keras.Model,
+        *,
+        logits: bool = False,
+    ) -> None:
         super().__init__()
         self._stream, self._steps, self._transforms = stream, steps, transforms
+        self._teacher, self._logits = teacher, logits
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        batch, labels = next(self._stream)
-        return keras.ops.convert_to_numpy(augment(batch, self._transforms)), labels
+        batch, _ = next(self._stream)
+        images = keras.ops.convert_to_numpy(augment(batch, self._transforms))
+        said = self._teacher.predict_on_batch(images)
+        return images, keras.ops.convert_to_numpy(keras.ops.softmax(said)) if self._logits else said

@@ -28,8 +28,7 @@ from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
-from recipes.augment import Augmented
-from recipes.batches import Changed, Targets
+from recipes.batches import Targets, Taught
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar
@@ -105,7 +104,7 @@ def compress(
     histories = {}
     for place, method in enumerate(config.method):
         started = start(result, method, config, config.method[:place], data, calibration.images)
-        histories[method] = fine_tune(started, method, config, data)
+        histories[method] = fine_tune(started, method, config, data, model)
         result = started.strip() if isinstance(started, TfmotModel) and method != "qat" else started
     name = "-".join((*config.method, config.then))
     made = to_tflite(result, out / f"{name}.tflite", mode=config.then, calibration=calibration, min_agreement=0)
@@ -195,9 +194,13 @@ def start(
 
 
 def fine_tune(
-    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Dataset
+    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Dataset, teacher: keras.Model
 ) -> dict[str, list[float]]:
-    """Trains a started model, with a cosine to 0; the history of loss and accuracy."""
+    """Trains a started model to say what the original one says, with a cosine to 0; the history of loss and accuracy.
+
+    The labels are not asked: a network that has learned its training images well is led further from itself by one
+    epoch of them than quantization had moved it.
+    """
     size = batch_size_for(data.images)
     steps = config.epochs * -(-len(data.x_train) // size)
     usual = LEARNING_RATES[method]
@@ -206,26 +209,33 @@ def fine_tune(
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     decay = config.weight_decay if method == "prune" else None  # it would draw clusters and quantized weights together
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True, weight_decay=decay or None)
+    logits = _gives_logits(teacher, data.x_train[:size])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
     transforms = config.augment or ()
-    images = data.training(size, seed=config.seed, targets=Targets(data.classes), transforms=transforms)
+    stream = data.training(size, seed=config.seed, targets=Targets(data.classes), transforms=transforms)
+    images = Taught(stream, steps // config.epochs, transforms, teacher, logits=logits)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
-            model.compile(optimizer)
-            return model.fit(Changed(images, steps // config.epochs, transforms), epochs=config.epochs, on_step=step)
-        changing = Augmented(model, transforms)
-        changing.compile(
-            optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"], jit_compile=jit_compile()
-        )
+            model.compile(optimizer, loss)
+            return model.fit(images, epochs=config.epochs, on_step=step)
+        model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile())
         keras.utils.set_random_seed(config.seed)
-        history = changing.fit(
+        history = model.fit(
             images,
-            steps_per_epoch=steps // config.epochs,
             epochs=config.epochs,
             shuffle=False,  # the batches are
             verbose=0,
             callbacks=[FitProgress(step, config.epochs)],
         )
     return {key: [float(value) for value in values] for key, values in history.history.items()}
+
+
+def _gives_logits(model: keras.Model, images: np.ndarray) -> bool:
+    """Whether a classifier ends without a softmax."""
+    scores = model.predict_on_batch(images)
+    if scores.shape[-1] < 2:
+        raise UsageError(f"{model.name} gives a single score; fine-tuning takes classifiers with one a class")
+    return bool((scores < 0).any() or not np.allclose(scores.sum(-1), 1, atol=1e-3))
 
 
 def table(rows: list[Compressed], title: str) -> Table:

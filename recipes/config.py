@@ -161,7 +161,7 @@ class CompressConfig:
     engine: Literal["native", "tfmot"] = "native"
     """Of qat: native trains on the backend that runs, tfmot by tensorflow-model-optimization, which keeps clusters."""
     epochs: int = 2
-    """Passes over the training set for each method."""
+    """Passes over the training set for each method, in which the model learns to say what it said before."""
     learning_rate: float | None = None
     """Of each method, where a cosine to 0 starts; None: 0.02 to prune, 0.002 to cluster, for qat 0.001, or 0.00003
     where it keeps clusters."""

@@ -99,7 +99,7 @@ def _sweep_one(
         files = [one.path for one in export_modes(model, outs, calibration=calibration, min_agreement=0.0)]
     for engine in engines:
         aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
-        fine_tune(aware, "qat", replace(config, engine=engine), data)  # type: ignore[arg-type]
+        fine_tune(aware, "qat", replace(config, engine=engine), data, model)  # type: ignore[arg-type]
         files.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
         del aware  # and its process
     with bar(f"measure {folder.name}", len(files) + ROUNDS) as step:

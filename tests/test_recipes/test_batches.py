@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recipes.augment import Mixing, augment
-from recipes.batches import Changed, Stream, Targets, batches
+from recipes.batches import Stream, Targets, Taught, batches
 
 X, Y = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(8, 1).repeat(8, 2), np.arange(40) % 4
 PLAIN = Targets(4)
@@ -60,10 +60,18 @@ def test_a_stream_may_be_looked_at_twice():
     assert all(map(same, again, itertools.islice(stream(), 7)))
 
 
-def test_for_another_process_images_are_changed_already():
-    changed = Changed(stream(), 3, ("crop", "flip"))
-    assert len(changed) == 3
-    images, labels = changed[0]
-    batch, expected = next(stream())
+def test_a_teacher_says_of_changed_images_what_they_are():
+    teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")])
+    taught = Taught(stream(), 3, ("crop", "flip"), teacher)
+    assert len(taught) == 3
+    images, targets = taught[0]
+    batch, _ = next(stream())
     np.testing.assert_array_equal(images, keras.ops.convert_to_numpy(augment(batch, ("crop", "flip"))))
-    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_allclose(targets, teacher.predict(images, verbose=0), rtol=1e-5)
+
+
+def test_of_a_teacher_of_logits_its_probabilities_are_taught():
+    teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    _, targets = Taught(stream(), 3, (), teacher, logits=True)[0]
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert (targets > 0).all()

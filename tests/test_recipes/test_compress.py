@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 
+from export import quantize_aware
 from keras_resnets import UsageError
-from recipes.compress import completed, compress, table
+from recipes.compress import completed, compress, fine_tune, table
 from recipes.config import CompressConfig
 from recipes.progress import console
 from recipes.sweep import sweep
@@ -73,6 +74,17 @@ def test_the_training_says_what_the_settings_do_not(path, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": "digits", "weight_decay": "much"}))
     with pytest.raises(UsageError, match=r"config\.json says weight_decay is much; give --weight-decay"):
         completed(CompressConfig(), tmp_path / "model.keras")
+
+
+def test_a_model_of_logits_is_taught_by_its_probabilities(trained, data):
+    bare = keras.models.clone_model(trained)
+    bare.set_weights(trained.get_weights())
+    bare.layers[-1].activation = keras.activations.linear
+    before = bare.predict(data.x_test, verbose=0)
+    config = CompressConfig(method=("qat",), epochs=1, augment=(), data="blobs", weight_decay=0.0)
+    history = fine_tune(quantize_aware(bare, data.x_train[:40]), "qat", config, data, bare)
+    assert 0 < history["loss"][0] < np.log(4) + 0.5
+    np.testing.assert_array_equal(bare.predict(data.x_test, verbose=0), before)  # the teacher stays as it is
 
 
 @pytest.mark.once
