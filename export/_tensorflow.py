@@ -59,7 +59,10 @@ def convert(
     import tensorflow as tf
 
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    function = tf.function(lambda image: model(image, training=False), input_signature=[image]).get_concrete_function()
+    try:
+        function = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
+    except Exception as error:  # a layer of the user's can fail in any way
+        raise not_traced(model, error) from error
     floats = fuse_affine(run_converter(model, function, MODES["float32"], images))
     yield MODES["float32"], "converter", floats
     names = {layer.name for layer in model.layers}
@@ -141,14 +144,43 @@ def _blame(message: str, function: Any, model: keras.Model) -> str:
     return ", ".join(f"layer {layer} computes {kind}, which LiteRT lacks" for layer, kind in found.items())
 
 
+def not_traced(model: keras.Model, error: Exception) -> UsageError:
+    """What to say of a model with an error in TensorFlow's tracing: the layers that cannot be traced by themselves."""
+    import tensorflow as tf
+
+    found = []
+    for layer in model.layers:
+        try:
+            specs = keras.tree.map_structure(lambda x: tf.TensorSpec((1, *x.shape[1:]), x.dtype), layer.input)
+            tf.function(lambda inputs, layer=layer: layer(inputs)).get_concrete_function(specs)
+        except Exception:  # as above
+            found.append(f"layer {layer.name} ({type(layer).__name__})")
+    return UsageError(
+        f"{model.name} is not computed by TensorFlow operations alone: {', '.join(found) or first_line(error)}; write "
+        f"it in keras.ops"
+    )
+
+
 def main(folder: Path) -> None:
     """Converts FOLDER/model.keras, importing first the modules that define its layers."""
     wanted = json.loads((folder / "wanted.json").read_text())
     for module in wanted["modules"]:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UsageError(f"module {module}, which defines layers, cannot be imported: {error}") from error
     images = np.load(folder / "images.npy", allow_pickle=False) if (folder / "images.npy").exists() else None
-    with deep_graphs():
-        model = keras.models.load_model(folder / "model.keras", compile=False)
+    try:
+        with deep_graphs():
+            model = keras.models.load_model(folder / "model.keras", compile=False)
+    except Exception as error:  # a layer of the user's can fail in any way
+        called = re.search(r"calling (\w+)\.call\(\)", str(error))
+        if called is None:
+            raise
+        named = ", ".join(f"layer {name}" for name, kind in wanted["layers"].items() if kind == called[1])
+        raise UsageError(
+            f"TensorFlow, which converts, cannot compute {named} ({called[1]}); write it in keras.ops"
+        ) from error
     modes = [MODES[name] for name in wanted["modes"]]
     for mode, engine, data in convert(model, modes, images, wanted["clipping"], wanted["plan"], wanted["learned"]):
         (folder / f"{mode.name}.{engine}.tflite").write_bytes(data)

@@ -1,5 +1,6 @@
 """Choosing the training images from which activation ranges are read."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from keras_resnets.errors import UsageError
 
 DEFAULT_COUNT = 200
+FEW = 32  # images below which a range is a guess
 PHOTOS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
@@ -94,6 +96,14 @@ def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUN
     if broken:
         raise UsageError(f"cannot read {', '.join(broken)}; replace or remove these files")
     return Calibration(np.stack(images), str(folder), tuple(indices))
+
+
+def warn_if_few(images: np.ndarray, stacklevel: int) -> None:
+    """Says so where ranges come from too few images; `stacklevel` as of the caller."""
+    if len(images) < FEW:
+        warnings.warn(
+            f"ranges from {len(images)} calibration images are a guess; give at least {FEW}", stacklevel=stacklevel + 1
+        )
 
 
 def _check_pick(count: int, seed: int) -> None:

@@ -1,8 +1,8 @@
 """Two benchmark runs side by side: what got faster or slower, smaller or larger. `keras-resnets compare`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import rich.box
@@ -90,14 +90,17 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
     if not both:
         raise UsageError("the two runs have no file in common, by the names of their results")
     rejected = {one.name: one.reason for one in after.rejected}
-    broken = {name: rejected.get(entry.word, "not in the second run") for name, entry in old.items() if name not in new}
-    broken |= {key: reason for name in both for key, reason in _broken(old[name], new[name])}
+    broken = {
+        name: rejected.get(f"{entry.word} {entry.mode}", rejected.get(entry.word, "not in the second run"))
+        for name, entry in old.items()
+        if name not in new
+    }
+    same_data = before.data == after.data
+    broken |= {key: reason for name in both for key, reason in _broken(old[name], new[name], same_data=same_data)}
     about = [results.environment | {"data": results.data or "none"} for results in (before, after)]
     return Comparison(
         changes=tuple(
-            change
-            for name in both
-            for change in _changes(old[name], new[name], tolerance, same_data=before.data == after.data)
+            change for name in both for change in _changes(old[name], new[name], tolerance, same_data=same_data)
         ),
         broken=broken,
         only_after=tuple(name for name in new if name not in old),
@@ -109,11 +112,23 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
     )
 
 
-def _broken(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
+def _broken(before: Entry, after: Entry, *, same_data: bool) -> Iterator[tuple[str, str]]:
+    missing = "not measured in the second run"
+    lost = set()
     for runtime in ("litert", "tflm", "vela", "browser", "android"):
         old, new = getattr(before, runtime), getattr(after, runtime)
         if old is not None and not isinstance(old, Failure) and (new is None or isinstance(new, Failure)):
-            yield f"{before.name} on {runtime}", new.reason if new else "not measured in the second run"
+            lost.add(runtime)
+            yield f"{before.name} on {runtime}", new.reason if new else missing
+    nothing: dict[str, Any] = dict.fromkeys(lost)
+    still = replace(before, **nothing)  # what a lost runtime said is lost with it
+    there = {**_timings(after), **_costs(after)}
+    for figure in {**_timings(still), **_costs(still)}:
+        if figure not in there:
+            yield f"{before.name}: {figure}", missing
+    for figure in ("accuracy", "agreement") if same_data else ():
+        if getattr(before, figure) is not None and getattr(after, figure) is None:
+            yield f"{before.name}: {figure}", missing
 
 
 def _changes(before: Entry, after: Entry, tolerance: float, *, same_data: bool) -> Iterator[Change]:
@@ -190,14 +205,14 @@ def _costs(entry: Entry) -> dict[str, float]:
 
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
-    """What got better or worse beyond the tolerance, worst first."""
+    """What got better or worse beyond the tolerance, and every latency, worst first."""
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("file", "figure"):
         table.add_column(column, overflow="fold")
     for column in ("before", "after", "ratio", "95%", "verdict"):
         table.add_column(column, justify="right", no_wrap=True)
-    changed = [change for change in comparison.changes if change.verdict != "same"]
-    for change in sorted(changed, key=lambda one: -one.ratio):
+    shown = [change for change in comparison.changes if change.verdict != "same" or change.low != change.high]
+    for change in sorted(shown, key=lambda one: -one.ratio):
         table.add_row(
             change.entry,
             change.figure,

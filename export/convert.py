@@ -10,15 +10,16 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from export import _tensorflow
-from export.calibrate import Calibration
+from export.calibrate import Calibration, warn_if_few
 from export.files import replacing
 from export.flatbuffer import set_io
-from export.layers import layer_modules, takes_pixels
+from export.layers import in_float32, layer_modules, takes_pixels
 from export.loading import load_model
 from export.metadata import Metadata, add_metadata, check_metadata
 from export.plan import Plan, check_plan
@@ -26,13 +27,12 @@ from export.qat import Learned, is_quantize_aware, strip
 from export.quantize import Io, Mode, check_io, get_mode
 from export.ranges import Clipping, check_clipping, choose_clipping
 from export.recipe import describe_export, recipe_path, write_recipe
-from export.runtimes.litert import LiteRT
+from export.runtimes.litert import LiteRT, classes_of
 from export.tfmot import TfmotModel
 from export.verification import Verification, verify
 from keras_resnets import UsageError, iter_layers
 
 MIN_AGREEMENT = 0.9
-FEW_IMAGES = 32  # calibration images below which a range is a guess
 TIMED_RUNS = 11
 
 
@@ -76,7 +76,7 @@ def to_tflite(
         mode: One of `MODES`.
         calibration: Training images, shape (n, height, width, channels), in the range the model was trained on,
             or a `Calibration`, which also says where they come from; needed by int8 and int16x8. Fewer than
-            `FEW_IMAGES` warn.
+            `calibrate.FEW` warn.
         clipping: Where the range of an int8 activation ends: "minmax", "percentile" or "mse", see `ranges.observe`.
             Defaults to "mse", and to "minmax" where TensorFlow's converter writes the file.
         plan: With mode mixed: shell patterns of layer names, each with "float32", "int8" or "int4", later ones before
@@ -138,10 +138,14 @@ def export_modes(
     trained = load_model(model) if isinstance(model, str | Path) else model
     if isinstance(trained, TfmotModel) and trained.method != "quantize":
         raise UsageError("pruning and clustering end with strip(): export the model that it returns")
+    if not isinstance(trained, TfmotModel):
+        trained = in_float32(trained)
     network: keras.Model = trained.source if isinstance(trained, TfmotModel) else trained
     aware = "tfmot" if trained is not network else "native" if is_quantize_aware(network) else None
     if isinstance(calibration, np.ndarray):
         calibration = Calibration(calibration)
+    if not isinstance(calibration, Calibration | None):
+        raise UsageError(f"calibration is an array of images or what pick_calibration returns, not {calibration!r}")
     ranges = None if calibration is None else calibration.images
     _check(network, outs.values(), modes, ranges, test, labels, aware=aware)
     if any(mode.needs_plan for mode in modes) != (plan is not None):
@@ -153,7 +157,7 @@ def export_modes(
     if aware and [mode.name for mode in modes] != ["int8"]:
         raise UsageError(f"{network.name} was trained for int8: export it with mode int8")
     source, images = _images_to_compare(network, ranges, test)
-    expected = trained.predict(images) if isinstance(trained, TfmotModel) else trained.predict(images, verbose=0)
+    expected = _predict(trained, images)
     if not np.isfinite(expected).all():
         raise UsageError(f"{network.name} has outputs that are not finite; its training diverged, train it again")
     floats = b""
@@ -180,6 +184,17 @@ def export_modes(
         if not mode.has_fast_kernels:
             _warn_of_time(out, mode, floats, images[0])
         yield Exported(out, mode.name, size, verification)
+
+
+def _predict(model: keras.Model | TfmotModel, images: np.ndarray) -> np.ndarray:
+    if isinstance(model, TfmotModel):
+        return model.predict(images)
+    try:
+        return np.asarray(model.predict(images, verbose=0))
+    except Exception as error:
+        if keras.backend.backend() == "tensorflow":  # which traces the model for this, too
+            raise _tensorflow.not_traced(model, error) from error
+        raise
 
 
 def _warn_of_time(out: Path, mode: Mode, floats: bytes, image: np.ndarray) -> None:
@@ -232,7 +247,7 @@ def name_classes(model: keras.Model, images: np.ndarray) -> np.ndarray:
         UsageError: If the images do not have the model's input shape.
     """
     _check_fit(model, "test", images)
-    return model.predict(images, verbose=0).argmax(-1)
+    return classes_of(model.predict(images, verbose=0))
 
 
 def _check(
@@ -255,25 +270,31 @@ def _check(
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
             _check_fit(model, name, images)
+            if not len(images) or not np.isfinite(images).all():
+                raise UsageError(f"{name} images are {'infinite or NaN in places' if len(images) else 'none'}")
     if labels is not None and (test is None or labels.shape != (len(test),)):
         raise UsageError(f"labels of shape {labels.shape} are not one class a test image")
-    if any(mode.calibrated for mode in modes) and calibration is not None and len(calibration) < FEW_IMAGES:
-        warnings.warn(
-            f"ranges from {len(calibration)} calibration images are a guess; give at least {FEW_IMAGES}", stacklevel=4
-        )
+    if any(mode.calibrated for mode in modes) and calibration is not None:
+        warn_if_few(calibration, stacklevel=4)
 
 
 def check_exportable(model: keras.Model) -> None:
     """Finds what no `.tflite` file can be made of.
 
     Raises:
-        UsageError: If the model has not one image input of known size and one output, or holds code (a Lambda).
+        UsageError: If the model has not one image input of known size and one output of class scores, or holds code
+            (a Lambda).
     """
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or None in inputs[0].shape[1:]:
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or outputs[0].ndim != 2:
         raise UsageError(
-            f"{model.name} must be a functional model with one image input of known size, (height, width, channels), "
-            f"and one output to become a .tflite file"
+            f"{model.name} must be a functional model with one image input, (height, width, channels), and one output "
+            f"of class scores, (classes,), to become a .tflite file"
+        )
+    if None in inputs[0].shape[1:]:
+        raise UsageError(
+            f"{model.name}: layer {inputs[0].name} takes images of any size, {inputs[0].shape[1:]}; build the model "
+            f"with the size of the device's images and load its weights"
         )
     code = [layer.name for layer in iter_layers(model) if isinstance(layer, keras.layers.Lambda)]
     if code:
@@ -311,8 +332,9 @@ def _convert(
         folder = Path(name)
         model.save(folder / "model.keras")
         names = [mode.name for mode in modes]
-        wanted = {"modes": names, "clipping": clipping, "plan": dict(plan), "learned": learned}
+        wanted: dict[str, Any] = {"modes": names, "clipping": clipping, "plan": dict(plan), "learned": learned}
         wanted["modules"] = layer_modules(model)
+        wanted["layers"] = {layer.name: type(layer).__name__ for layer in iter_layers(model)}
         (folder / "wanted.json").write_text(json.dumps(wanted))
         if images is not None:
             np.save(folder / "images.npy", images, allow_pickle=False)

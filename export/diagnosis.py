@@ -15,6 +15,7 @@ from export.convert import to_tflite
 from export.flatbuffer import operations
 from export.loading import load_model
 from export.plan import Layers
+from export.qat import is_quantize_aware, strip
 from export.ranges import logits_of
 from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
@@ -44,7 +45,8 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     """Runs a quantized file beside its model and compares every tensor that both have, but for logits with a softmax.
 
     Args:
-        model: The Keras model, or the path of its `.keras` file.
+        model: The Keras model, or the path of its `.keras` file; one from `quantize_aware` stands for its weights as
+            the file has them.
         path: A file that was exported from it.
         images: Images, shape (n, height, width, channels); a few dozen are enough.
 
@@ -57,6 +59,8 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     if not path.is_file():
         raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
     model = load_model(model) if isinstance(model, str | Path) else model
+    if is_quantize_aware(model):
+        model, _ = strip(model)
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
     names = {layer.name for layer in model.layers}

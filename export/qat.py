@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from export.calibrate import warn_if_few
 from export.flatbuffer import Operation, operations
-from export.layers import PIXELS, takes_pixels
+from export.layers import PIXELS, in_float32, takes_pixels
 from export.plan import Layers
 from export.ranges import SAMPLES, Ranges, least_error
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
@@ -103,7 +104,7 @@ def quantize_aware(
 
     Args:
         model: A functional model of the layers in `KNOWN` and the activations in `ACTIVATIONS`, with one image input.
-        images: Training images, shape (n, height, width, channels), a few hundred.
+        images: Training images, shape (n, height, width, channels), a few hundred. Fewer than `calibrate.FEW` warn.
         engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
             tensorflow-model-optimization on TensorFlow in another process.
         keep: What pruning or clustering gave the weights and training is to leave them: "sparsity", which the native
@@ -116,7 +117,9 @@ def quantize_aware(
         UsageError: If a layer is of a kind that is not known here, the images do not fit, the model has diverged, or
             the engine cannot keep what it is to keep.
     """
+    model = in_float32(model)
     _check_layers(model, images)
+    warn_if_few(images, stacklevel=2)
     if engine == "tfmot":
         return quantize_by_tfmot(model, images, keep)
     if engine != "native":
@@ -137,7 +140,7 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
     lost = [layer.name for layer in model.layers if not all(np.isfinite(_array(one)).all() for one in layer.weights)]
     if lost:
         raise UsageError(f"{model.name}: weights of {', '.join(lost)} are infinite or NaN; its training has diverged")
-    unknown = [f"{layer.name} ({what})" for layer in model.layers if (what := _unknown(layer))]
+    unknown = [f"{layer.name} ({what})" for layer in model.operations if (what := _unknown(layer))]
     if unknown:
         raise UsageError(f"{model.name}: no way is known to train {', '.join(unknown)} under rounding; use mode int8")
     shared = [one["name"] for one in model.get_config()["layers"] if len(one["inbound_nodes"]) > 1]
@@ -145,10 +148,11 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
         raise UsageError(f"{model.name} uses {', '.join(shared)} more than once; quantize_aware takes layers used once")
 
 
-def _unknown(layer: keras.layers.Layer) -> str | None:
-    """What of a layer has no rule under rounding."""
+def _unknown(layer: Any) -> str | None:
+    """What of a layer, or of an operation of a user's model, has no rule under rounding."""
     if type(layer) not in KNOWN:
-        return type(layer).__name__
+        kind = type(layer).__name__
+        return kind if isinstance(layer, layers.Layer) else f"operation {kind}, not a layer"
     if isinstance(layer, AFFINE) and len(layer.output.shape) != 4:
         return f"{type(layer).__name__} of vectors"
     activation = _activation(layer)
@@ -195,6 +199,8 @@ class _Rewriter:
         elif isinstance(layer, layers.Average):
             x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
             x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name, trainable=False)
+        elif isinstance(layer, layers.Multiply):
+            x = self._product(layer, inputs)
         else:
             x = type(layer).from_config(layer.get_config())(inputs)
         if isinstance(layer, MOVES):
@@ -231,6 +237,14 @@ class _Rewriter:
         x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
         kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
         return self._activated(layer, _call(RoundedConv2D, kept, x, pointwise, bias, scale))
+
+    def _product(self, layer: keras.layers.Layer, inputs: list[Any]) -> Any:
+        """Of two factors after the other, as LiteRT computes it."""
+        x, *rest = inputs
+        for place, factor in enumerate(rest[:-1], 1):
+            name = f"{layer.name}_{place}"
+            x = self._round(layers.Multiply(name=name)([x, factor]), name)
+        return layers.Multiply(name=layer.name)([x, rest[-1]])
 
     def _activated(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """What a layer computes last, behind its sum, and a name for it."""

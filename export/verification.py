@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from export.flatbuffer import describe
-from export.runtimes.litert import LiteRT
+from export.runtimes.litert import LiteRT, classes_of
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,15 @@ def verify(
     outputs = np.stack(list(LiteRT(path).predict(images)))
     finite = np.isfinite(outputs).all(-1)
     errors = np.where(np.isfinite(outputs), np.abs(outputs - expected), np.inf)
-    named = np.where(finite, outputs.argmax(-1), -1)  # what is not finite names no class
+    named = np.where(finite, classes_of(outputs), -1)  # what is not finite names no class
+    wanted = classes_of(expected)
     return Verification(
         source=source,
         images=len(images),
-        agreement=float(np.mean(named == expected.argmax(-1))),
+        agreement=float(np.mean(named == wanted)),
         max_error=float(errors.max()),
         mean_error=float(errors.mean()),
         accuracy=None if labels is None else float(np.mean(named == labels)),
-        model_accuracy=None if labels is None else float(np.mean(expected.argmax(-1) == labels)),
+        model_accuracy=None if labels is None else float(np.mean(wanted == labels)),
         **vars(describe(path.read_bytes())),
     )

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 
 
-def walk(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, list[str]]]:
-    """Each layer with the names of the layers that feed it, in topological order."""
-    layers = {layer.name: layer for layer in model.layers}
+def walk(model: keras.Model) -> Iterator[tuple[Any, list[str]]]:
+    """Each layer, or operation of a user's model, with the names of those that feed it, in topological order."""
+    operations = {operation.name: operation for operation in model.operations}
     for config in model.get_config()["layers"]:
-        yield layers[config["name"]], list(_inbound(config["inbound_nodes"]))
+        yield operations[config["name"]], list(_inbound(config["inbound_nodes"]))
 
 
 def _inbound(config: Any) -> Iterator[str]:

@@ -340,6 +340,11 @@ class Export:
     """With --labels: who made the model."""
     version: str = ""
     """With --labels: version of the model."""
+    mean: tuple[float, ...] = (0.0,)
+    """With --labels: what is to be subtracted from pixels, RGB from 0 to 255, before the model sees them: one for all
+    channels or one each; 0 for a model that normalises them itself, as those of `train` do."""
+    std: tuple[float, ...] = (1.0,)
+    """With --labels: what they are divided by then."""
     c_array: bool = False
     """Write the file as C source and header, too, for a microcontroller."""
     min_agreement: float = 0.9
@@ -389,12 +394,23 @@ class Export:
             + ("" if check.accuracy is None else f", accuracy {check.accuracy:.2%} (Keras {check.model_accuracy:.2%})"),
             soft_wrap=True,
         )
+        lost = 0.0 if check.accuracy is None or check.model_accuracy is None else check.model_accuracy - check.accuracy
+        if self.budget is not None and lost > self.budget:
+            console.print(
+                f"warning: the plan keeps within --budget {self.budget} on training images, which the model has "
+                f"learned, and loses {lost:.4f} on the test images; give a smaller budget",
+                soft_wrap=True,
+            )
 
     def _read_metadata(self) -> "Metadata | None":
         from export import Metadata
         from keras_resnets import UsageError
 
         if self.labels is None:
+            about = {field.name: field.default for field in fields(Export)}
+            given = [name for name in ("author", "version", "mean", "std") if getattr(self, name) != about[name]]
+            if given:
+                raise UsageError(f"--{given[0]} goes into the file with --labels: give these, too")
             return None
         try:
             labels = self.labels.read_text(encoding="utf-8").splitlines()
@@ -402,23 +418,25 @@ class Export:
             raise UsageError(
                 f"--labels {self.labels} cannot be read: {error}; give a text file, a label a line"
             ) from error
-        return Metadata(labels, author=self.author, version=self.version)
+        return Metadata(labels, author=self.author, version=self.version, mean=self.mean, std=self.std)
 
     def _search_plan(
         self, model: "keras.Model", data: "Dataset | None", calibration: "Calibration | None"
     ) -> "dict[str, Choice]":
-        from export import search_plan
+        from export import pick_calibration, search_plan
         from keras_resnets import UsageError
 
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
         import numpy as np
 
-        rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)[:SEARCHED]
+        rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)
         if not len(rest):
             raise UsageError(f"--budget: all {len(data.x_train)} training images calibrate; give fewer --images")
-        images, labels = data.x_train[rest], data.y_train[rest]
-        return search_plan(model, calibration, images, labels, budget=self.budget, clipping=self.clipping)
+        labels = data.y_train[rest]
+        chosen = list(pick_calibration(rest, labels, data.name, count=SEARCHED, seed=self.seed).indices)
+        images = data.x_train[rest[chosen]]
+        return search_plan(model, calibration, images, labels[chosen], budget=self.budget, clipping=self.clipping)
 
     def _read_plan(self) -> "Plan | None":
         from keras_resnets import UsageError
@@ -567,8 +585,9 @@ class Compare:
         if not 0 <= self.tolerance < float("inf"):
             raise UsageError(f"--tolerance {self.tolerance}: give a share from 0, such as 0.05")
         comparison = compare(read_results(self.before), read_results(self.after), self.tolerance)
-        if any(change.verdict != "same" for change in comparison.changes):
-            console.print(comparison_table(comparison, f"{self.before} -> {self.after}"))
+        shown = comparison_table(comparison, f"{self.before} -> {self.after}")
+        if shown.row_count:
+            console.print(shown)
         for line in remarks(comparison):
             console.print(line, soft_wrap=True)
         if comparison.is_regression:

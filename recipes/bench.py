@@ -18,7 +18,8 @@ from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import arithmetic, describe
-from export.metadata import read_labels
+from export.metadata import Metadata, read_labels
+from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
 from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
 from export.results import Entry, Rejected, Results, write_results
@@ -149,6 +150,9 @@ def bench(
         for word in words:
             try:
                 for candidate in gathering.candidates(word):
+                    if isinstance(candidate, Rejected):
+                        rejected.append(candidate)
+                        continue
                     entry, subject = gathering.describe(candidate)
                     entries.append(entry)
                     subjects.append(subject)
@@ -233,8 +237,8 @@ class _Gathering:
     seed: int
     taken: set[Path]
 
-    def candidates(self, word: str) -> Iterator[Candidate]:
-        """The files that a word of the command line stands for.
+    def candidates(self, word: str) -> Iterator[Candidate | Rejected]:
+        """The files that a word of the command line stands for, and modes in which there is none.
 
         Raises:
             UsageError: If there is no such file or network, or it cannot be exported.
@@ -252,13 +256,17 @@ class _Gathering:
             check_exportable(model)
             stem = path.resolve().parent.name if path.stem == "model" else path.stem
             named = name_classes(model, self.data.x_test) if self.data else None
-            yield from (Candidate(word, file, trained=True, named=named) for file in self._export(model, stem))
+            for file in self._export(word, model, stem, _labels_beside(path)):
+                yield file if isinstance(file, Rejected) else Candidate(word, file, trained=True, named=named)
         else:
             keras.utils.set_random_seed(self.seed)
             variant = get_variant(word)
             model = create_model(word, include_preprocessing=True)
             _settle(model, _noise(model.input_shape[1:], self.seed))
-            for file in self._export(model, variant.name):
+            for file in self._export(word, model, variant.name):
+                if isinstance(file, Rejected):
+                    yield file
+                    continue
                 _mark_untrained(file)
                 yield Candidate(word, file, trained=False)
 
@@ -303,15 +311,24 @@ class _Gathering:
         )
         return entry, Subject(candidate.path, images, entry.macs, arithmetic(content))
 
-    def _export(self, model: keras.Model, stem: str) -> Iterator[Path]:
-        calibration = self._calibration(model)
+    def _export(
+        self, word: str, model: keras.Model, stem: str, metadata: Metadata | None = None
+    ) -> Iterator[Path | Rejected]:
+        aware = is_quantize_aware(model)  # such a model is for int8 alone
+        calibration = None if aware else self._calibration(model)
         ensure_folder(self.folder)
-        for mode in self.modes:
+        for mode in ["int8"] if aware else self.modes:
             file = self._free(stem, mode)
             io = self.io if mode == "int8" else "float32"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of slow modes and few images: what comes out is measured
-                to_tflite(model, file, mode=mode, io=io, calibration=calibration, min_agreement=0.0)
+                try:
+                    to_tflite(
+                        model, file, mode=mode, io=io, calibration=calibration, metadata=metadata, min_agreement=0.0
+                    )
+                except UsageError as mistake:
+                    yield Rejected(name=f"{word} {mode}", reason=str(mistake))
+                    continue
             yield file
 
     def _free(self, stem: str, mode: str) -> Path:
@@ -325,6 +342,12 @@ class _Gathering:
         if self.data and model.input_shape[1:] == self.data.image_shape:
             return pick_calibration(self.data.x_train, self.data.y_train, self.data.name, seed=self.seed)
         return Calibration(_noise(model.input_shape[1:], self.seed), "noise")
+
+
+def _labels_beside(path: Path) -> Metadata | None:
+    """The names of the classes that `train` wrote beside a model of an image folder."""
+    file = path.with_name("labels.txt")
+    return Metadata(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None
 
 
 def _noise(shape: Sequence[int], seed: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from export.results import BrowserFigures, Failure
 from export.runtimes import Runtime, Subject
-from export.runtimes.litert import ROUNDS, RUNS, TURN, LiteRT, decode, encode, summarize
+from export.runtimes.litert import ROUNDS, RUNS, TURN, LiteRT, classes_of, decode, encode, summarize
 from keras_resnets.errors import UsageError
 
 VERSION = "2.5.3"
@@ -305,7 +305,7 @@ def _compare(task: _Task, outputs: np.ndarray) -> dict[str, float]:
     """How outputs as the file stores them, shape (n, classes), differ from LiteRT's."""
     found = decode(outputs.astype(task.output["dtype"]), task.output)
     return {
-        "agreement": float(np.mean(found.argmax(1) == task.expected.argmax(1))),
+        "agreement": float(np.mean(classes_of(found) == classes_of(task.expected))),
         "largest_error": float(np.abs(found - task.expected).max()),
     }
 

@@ -64,6 +64,11 @@ class Runner:
         return time.perf_counter() - start
 
 
+def classes_of(scores: np.ndarray) -> np.ndarray:
+    """The classes that scores name: (..., classes) -> (...,); a single score is the probability of class 1."""
+    return np.where(scores[..., 0] > 0.5, 1, 0) if scores.shape[-1] == 1 else scores.argmax(-1)
+
+
 class LiteRT(Runner):
     """One image classifier, ready to run.
 
@@ -129,7 +134,7 @@ class LiteRT(Runner):
                 f"{self.path} takes images of shape {self.input_shape}, the data has {images.shape[1:]}; "
                 f"use the data that the model was trained on"
             )
-        if labels.max() >= self.classes:
+        if labels.max() >= max(self.classes, 2):  # a single score tells two classes apart
             raise UsageError(
                 f"{self.path} has {self.classes} classes, the data has labels up to {labels.max()}; "
                 f"use the data that the model was trained on"
@@ -137,7 +142,7 @@ class LiteRT(Runner):
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """The class that the file names for each image: (n, height, width, channels) -> (n,)."""
-        return np.array([output.argmax() for output in self.predict(images)])
+        return np.array([classes_of(output) for output in self.predict(images)])
 
     def load(self, image: np.ndarray) -> None:
         """Puts one image, shape (height, width, channels), into the input, quantized where the input is."""

@@ -79,6 +79,18 @@ def test_what_fails_now_is_a_regression():
     assert comparison.broken == {"net int8 on tflm": "no SOFTMAX"}
 
 
+def test_a_figure_that_is_gone_is_a_regression():
+    before, missing = results(entry()), "not measured in the second run"
+    without = entry(agreement=None, vela=replace(vela(), accelerators=()))
+    comparison = compare(before, results(without), 0.05)
+    assert comparison.is_regression
+    npu = vela().accelerators[0].accelerator
+    assert {"net int8: agreement", f"net int8: {npu} ms"} <= comparison.broken.keys()
+    assert set(comparison.broken.values()) == {missing}
+    other = compare(before, replace(results(without), data="cifar100"), 0.05)
+    assert "net int8: agreement" not in other.broken, "on other data it says nothing"
+
+
 def test_what_the_second_run_lacks_is_a_regression_and_what_it_adds_is_none():
     before, after = results(entry("a", word="a.keras"), entry("b")), results(entry("b"), entry("c"))
     comparison = compare(before, after, 0.05)

@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 from tiny import TINY, build_tiny
 
-from export import FAST_MODES, MODES, Calibration, Verification, export_modes, pick_calibration, to_tflite, verify
-from export.convert import load_model
+from export import (
+    FAST_MODES,
+    MODES,
+    Calibration,
+    Verification,
+    export_modes,
+    pick_calibration,
+    quantize_aware,
+    to_tflite,
+    verify,
+)
+from export.convert import load_model, name_classes
 from export.files import ensure_folder, replacing
 from export.flatbuffer import describe
+from export.layers import takes_pixels
 from export.recipe import read_recipe, recipe_path
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, count_macs, count_parameters
@@ -189,6 +200,9 @@ def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
         ({"io": "int16"}, "io='int16': choose one of float32, uint8, int8"),
         ({"clipping": "max"}, "clipping='max': choose one of minmax, percentile, mse"),
         ({"labels": np.zeros(2)}, "not one class a test image"),
+        ({"test": np.zeros((0, 16, 16, 3))}, "test images are none"),
+        ({"calibration": np.full((2, 16, 16, 3), np.nan)}, "calibration images are infinite or NaN in places"),
+        ({"calibration": "digits"}, "calibration is an array of images or what pick_calibration returns, not 'digits'"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(trained, tmp_path, options, message):
@@ -200,8 +214,9 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(trained, tmp_path, optio
 
 
 def test_a_model_of_unknown_size_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="known size"):
-        to_tflite(build_tiny("plain", input_shape=(None, None, 3)), tmp_path / "a.tflite")
+    model = build_tiny("plain", input_shape=(None, None, 3))
+    with pytest.raises(UsageError, match=f"layer {model.inputs[0].name} takes images of any size"):
+        to_tflite(model, tmp_path / "a.tflite")
 
 
 @pytest.mark.once
@@ -309,9 +324,59 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monkeypatch):
     spectral = user_layer(tmp_path, monkeypatch, "spectral", "keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]")
+    backends_own = {
+        "tensorflow": "keras.ops.convert_to_tensor(__import__('numpy').asarray(x))",
+        "jax": "__import__('jax').numpy.sort(x)",
+        "torch": "__import__('torch').sort(x)[0]",
+    }
+    own = user_layer(tmp_path, monkeypatch, "of_a_backend", backends_own[keras.backend.backend()])
+    own.compute_output_shape = lambda self, shape: shape
     inputs = keras.Input((4, 4, 1))
-    for layer in (spectral(name="spectrum"), keras.layers.Lambda(lambda x: 2 * x, name="spectrum")):
+    double = keras.layers.Lambda(lambda x: 2 * x, name="spectrum")
+    for layer in (spectral(name="spectrum"), double, own(name="spectrum")):
         model = keras.Model(inputs, keras.layers.Flatten()(layer(inputs)))
-        with pytest.raises(UsageError, match="spectrum"):
-            to_tflite(model, tmp_path / "net.tflite")
+        with pytest.raises(UsageError, match="spectrum") as caught:
+            to_tflite(model, tmp_path / "net.tflite", test=np.ones((1, 4, 4, 1)))
+        assert "\n" not in str(caught.value)
     assert not (tmp_path / "net.tflite").exists()
+
+
+def test_pixels_go_in_where_a_normalisation_stands_before_all_weights():
+    inputs, layers = keras.Input((8, 8, 3)), keras.layers
+    convolved = layers.Conv2D(3, 1)(inputs)
+    cut = layers.Rescaling(1 / 255)(layers.ZeroPadding2D()(layers.RandomFlip()(inputs)))
+    nested = keras.Sequential([keras.Input((8, 8, 3)), layers.CenterCrop(4, 4), layers.Rescaling(1 / 255)])
+    assert takes_pixels(keras.Model(inputs, cut))
+    assert takes_pixels(nested)
+    assert takes_pixels(keras.Model(inputs, layers.Conv2D(1, 1)(nested(inputs))))
+    assert not takes_pixels(keras.Model(inputs, layers.Add()([inputs, layers.Rescaling(0.2)(convolved)])))
+    assert not takes_pixels(keras.Model(inputs, convolved + 2 * inputs))  # operations, and no layers
+
+
+def test_a_model_of_mixed_precision_becomes_a_float32_file(tmp_path, data):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_tiny("cifar_a", pixel_stats=data.pixel_stats)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    file = to_tflite(model, tmp_path / "a.tflite", test=data.x_test)
+    assert file.verification.max_error < 1e-4
+    assert {layer.compute_dtype for layer in quantize_aware(model, data.x_train[:40]).layers} == {"float32"}
+
+
+def test_a_single_score_names_one_of_two_classes(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(inputs)))
+    images = np.random.default_rng(0).normal(size=(40, 4, 4, 1)).astype(np.float32)
+    classes = name_classes(model, images)
+    assert 0 < classes.mean() < 1
+    file = to_tflite(model, tmp_path / "a.tflite", test=images, labels=classes)
+    assert (file.verification.agreement, file.verification.accuracy) == (1.0, 1.0)
+    wrong = verify(file.path, images, 1 - model.predict(images, verbose=0), labels=classes)
+    assert (wrong.agreement, wrong.accuracy, wrong.model_accuracy) == (0.0, 1.0, 0.0)
+
+
+def test_only_class_scores_are_exported(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    with pytest.raises(UsageError, match=r"one output of class scores, \(classes,\)"):
+        to_tflite(keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs)), tmp_path / "a.tflite")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export import diagnose, pick_calibration, to_tflite
+from export import diagnose, pick_calibration, quantize_aware, to_tflite
 from export.diagnosis import NO_NOISE, draw_diagnosis, noise_table
 from export.flatbuffer import read, write
 from keras_resnets import UsageError
@@ -25,6 +25,14 @@ def test_every_layer_is_there_in_order_with_its_noise(trained, int8, data):
     assert all(10 < one.snr < NO_NOISE for one in found)
     assert {one.operation for one in found} >= {"CONV_2D", "ADD", "SOFTMAX"}
     assert found[-1].layers == ("head_dense",)  # whose logits are judged by their probabilities
+
+
+def test_a_file_that_was_trained_for_is_compared_with_its_weights(trained, int8, data, tmp_path):
+    aware = quantize_aware(trained, data.x_train[:40])
+    path = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=data.x_test).path
+    found = diagnose(aware, path, data.x_train[:8])
+    assert sum(one.operation == "CONV_2D" for one in found) == 7
+    assert all(one.snr > 10 for one in found)
 
 
 def test_a_float_file_has_no_noise(trained, data, tmp_path):

@@ -88,6 +88,7 @@ LAYERS = {
     "hard swish": lambda x: keras.layers.Activation("hard_silu")(x),
     "joined": joined,
     "joined twice": lambda x: keras.layers.Concatenate()([joined(x), joined(x)]),
+    "product of three": lambda x: keras.layers.Multiply()([x, keras.layers.Conv2D(8, 1)(x), x]),
     "joined with nothing": lambda x: keras.layers.Concatenate()([x]),
 }
 
@@ -202,6 +203,9 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
     vectors = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(UsageError, match=r"norm \(BatchNormalization of vectors\)"):
         quantize_aware(keras.Model(inputs, vectors), np.zeros((2, 4, 4, 2), "float32"))
+    summed = keras.Model(inputs, inputs + keras.layers.Conv2D(2, 1)(inputs))
+    with pytest.raises(UsageError, match=r"\(operation Add, not a layer\)"):
+        quantize_aware(summed, np.zeros((2, 4, 4, 2), "float32"))
     diverged = around(lambda x: x)
     diverged.layers[1].set_weights([np.full(weight.shape, np.nan) for weight in diverged.layers[1].weights])
     with pytest.raises(UsageError, match="its training has diverged"):

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from export import to_tflite
+from export import quantize_aware, to_tflite
 from export.results import Failure, read_results
 from export.runtimes import Runtime
 from export.runtimes.litert import LiteRT
@@ -116,6 +116,30 @@ def test_what_cannot_be_measured_is_a_row_with_its_reason(word, content, reason,
     (rejected,) = results.rejected
     assert rejected.name == str(path)
     assert reason in rejected.reason
+
+
+def test_a_model_trained_for_int8_is_measured_in_that(trained, data, tmp_path):
+    quantize_aware(trained, data.x_train[:40]).save(tmp_path / "aware.keras")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    results = run([tmp_path / "aware.keras"], tmp_path, source=str(data.name), modes=("float32", "int8"))
+    assert [entry.mode for entry in results.entries] == ["int8, QAT native, uint8 io"]
+    assert results.entries[0].labels == ("a", "b", "c", "d")
+    assert not results.rejected
+
+
+def test_a_mode_that_fails_leaves_the_others(trained, data, tmp_path, monkeypatch):
+    trained.save(tmp_path / "a.keras")
+    real = to_tflite
+
+    def refuse(model, out, *, mode, **options):
+        if mode == "float32":
+            raise UsageError("not today")
+        return real(model, out, mode=mode, **options)
+
+    monkeypatch.setattr("recipes.bench.to_tflite", refuse)
+    results = run([tmp_path / "a.keras"], tmp_path, source=str(data.name), modes=("float32", "int8"))
+    assert [entry.mode for entry in results.entries] == ["int8, uint8 io"]
+    assert [(one.name, one.reason) for one in results.rejected] == [(f"{tmp_path / 'a.keras'} float32", "not today")]
 
 
 def test_images_of_another_size_are_told(tmp_path, blobs_file):

@@ -166,6 +166,10 @@ MISTAKES = {
     "half a plan": (["export", "MODEL", "--out", "x.tflite", "--mode", "mixed", "--plan", "stem"], "--plan stem"),
     "budget without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "mixed", "--budget", "0"], "--budget"),
     "no labels": (["export", "MODEL", "--out", "x.tflite", "--labels", "none.txt"], "--labels none.txt cannot be read"),
+    "author without labels": (
+        ["export", "MODEL", "--out", "x.tflite", "--author", "me"],
+        "--author goes into the file",
+    ),
     "no photos": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8", "--photos", "none"], "no photos in none"),
     "diagnosis of nothing": (["diagnose", "MODEL", "no.tflite", "--data", "grey.npz"], "no file no.tflite"),
     "int8 without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8"], "needs training images"),
