@@ -84,10 +84,11 @@ class Train(TrainConfig):
 
     def run(self) -> None:
         from export.report.formats import counted
+        from keras_resnets import get_variant
         from recipes._backend import Spread, spread
         from recipes.progress import console
         from recipes.sources import made_up, open_source
-        from recipes.train import check, close_run, open_run, save, train
+        from recipes.train import check, check_run, close_run, is_finished, open_run, save, train
 
         config = TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
         if self.checkpoint_steps < 1:
@@ -96,6 +97,14 @@ class Train(TrainConfig):
         is_first = over.rank == 0
         console.quiet = not is_first
         out, overwrite = (self.out / "smoke", True) if self.smoke else (self.out, self.overwrite)
+        resume = self.resume and not self.smoke
+        if resume and not overwrite and is_finished(config, out):
+            console.print(f"{out} holds this run, to its end: nothing is left to do", soft_wrap=True)
+            return
+        config.check()  # what is wrong without the data is said before they are read
+        get_variant(config.model)
+        if is_first and out.exists():
+            check_run(out, resume=resume, overwrite=overwrite)
         made = made_up(config, over.multiple) if self.smoke else None
         if not is_first:
             over.wait()  # until the first one has downloaded and checked what there is
@@ -104,13 +113,13 @@ class Train(TrainConfig):
             over.wait()
         check(config, data)
         if is_first:
-            open_run(config, out, resume=self.resume, overwrite=overwrite)
+            open_run(config, out, self.checkpoint_steps, resume=resume, overwrite=overwrite)
         over.wait()
         run = train(
             config,
             data,
             folder=out,
-            resume=self.resume,
+            resume=resume,
             every=self.checkpoint_steps,
             tensorboard=self.tensorboard,
             over=over,

@@ -15,13 +15,13 @@ from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes._backend import Adam, native
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
-from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import AddaConfig, TrainConfig
 from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.scores import head_of
-from recipes.train import SMALL_SET, jit_compile, train
+from recipes.train import CHECKPOINT, SMALL_SET, jit_compile, train
 from recipes.train import check as check_training
 
 ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
@@ -150,15 +150,17 @@ def alike(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
         raise UsageError(
             f"{source.name} has {source.classes} classes, {target.name} {target.classes}; adapt to the same ones"
         )
-    limits = [pixel_limit(one.x_train) for one in (source, target)]
-    if limits[0] != limits[1]:
+    for one in (source, target):
+        if one.image_shape[2] not in (1, 3):
+            raise UsageError(
+                f"{one.name} has images of shape {one.image_shape}; give (height, width, channels), grey or RGB"
+            )
+    limits = [pixel_limit(images) for one in (source, target) for images in (one.x_train, one.x_test)]
+    if len(set(limits)) > 1:
         raise UsageError(
-            f"{source.name} has pixels from 0 to {limits[0]}, {target.name} from 0 to {limits[1]}: adaptation fails "
-            f"between different ranges; scale one of them"
+            f"{source.name} has pixels from 0 to {limits[0]} (test images: {limits[1]}), {target.name} from 0 to "
+            f"{limits[2]} ({limits[3]}): adaptation fails between different ranges; scale them alike"
         )
-    depths = {source.image_shape[2], target.image_shape[2]}
-    if len(depths) > 1 and 1 not in depths:
-        raise UsageError(f"{source.name} and {target.name} have {depths} channels; give grey or RGB images")
     height, width, channels = map(max, source.image_shape, target.image_shape)
 
     def fit(images: np.ndarray) -> np.ndarray:
@@ -279,9 +281,11 @@ def _classifier(config: AddaConfig, data: Dataset, path: Path, *, resume: bool) 
     name, options = network(config)
     epochs = config.source_epochs or (5 if len(data.x_train) >= SMALL_SET else 15)
     training = TrainConfig(model=name, data=data.name, epochs=epochs, augment=config.augment, seed=config.seed)
-    model = train(training, data, **options).model
+    folder = ensure_folder(path.with_suffix(""))
+    model = train(training, data, folder=folder, resume=resume, **options).model
     with replacing(path) as part:
         model.save(part)
+    remove_checkpoint(folder / CHECKPOINT)
     return model
 
 
@@ -306,7 +310,7 @@ def _adapt(
     before = load_checkpoint(path, game) if resume and is_begun(path) else Progress()
     saved = Checkpoints(path, before, config.seed)
     if before.epoch < epochs:
-        with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step:
+        with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step, enough_memory(path):
             game.fit(
                 pairs(source.x_train, target.x_train, config.batch_size, config.seed, before.epoch),
                 steps_per_epoch=steps,

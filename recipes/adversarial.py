@@ -122,6 +122,8 @@ class Collapse(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         loss = float((logs or {})["d_loss"])
+        if math.isnan(loss):
+            return  # `Checkpoints` names the step
         if not COLLAPSED < loss - self.least < BROKEN:
             reason = "its opponent has nothing to learn from" if loss < BROKEN else "it has lost all it knew"
             raise UsageError(

@@ -1,8 +1,10 @@
 """The state of a training run in one file, from which the same command goes on after it was killed."""
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,28 @@ from recipes.progress import console
 SCHEMA = 2
 AGAIN = "start again with --overwrite and a lower --learning-rate"
 UNREAD = 32  # steps whose losses are read together: reading one lets a GPU wait for this program
+
+
+NO_MEMORY = (  # in the words of each backend, in small letters
+    "can't allocate memory",
+    "oom when allocating",
+    "out of memory",
+    "resource_exhausted",
+    "resourceexhausted",
+)
+
+
+@contextlib.contextmanager
+def enough_memory(checkpoint: Path | None) -> Iterator[None]:
+    """Says in one line what each backend has its own words for."""
+    try:
+        yield
+    except Exception as error:
+        said = f"{type(error).__name__} {error}".lower()
+        if not isinstance(error, MemoryError) and not any(word in said for word in NO_MEMORY):
+            raise
+        kept = f"{checkpoint} stays as it is" if checkpoint and is_begun(checkpoint) else "no epoch was done"
+        raise UsageError(f"out of memory ({first_line(error)}); {kept}; take a smaller --batch-size") from error
 
 
 @dataclass(frozen=True)
@@ -160,18 +184,22 @@ class Checkpoints(keras.callbacks.Callback):
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
+            self._check_state(f"step {step} of epoch {self.progress.epoch + 1}")
             save_checkpoint(self.path, self.model, now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._read_losses()
-        for one in _state(self.model):
-            if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
-                raise UsageError(f"{one.path} holds no numbers behind epoch {epoch + 1}, which is not saved; {AGAIN}")
+        self._check_state(f"epoch {epoch + 1}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
         self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
         if self._writes:
             save_checkpoint(self.path, self.model, self.progress)
+
+    def _check_state(self, behind: str) -> None:
+        for one in _state(self.model):
+            if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
+                raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
 
     def _read_losses(self) -> None:
         done = self.progress.epoch
@@ -179,5 +207,6 @@ class Checkpoints(keras.callbacks.Callback):
             for name, value in logs.items():
                 if not np.isfinite(float(value)):
                     kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
+                    kept = f"{self.path} keeps steps of epoch 1" if not done and is_begun(self.path) else kept
                     raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
         self._unread.clear()

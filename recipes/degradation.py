@@ -24,6 +24,7 @@ from recipes.progress import console
 from recipes.train import History, check, close_run, finite, save, train
 
 SCHEMA = 1
+OUTCOME = "outcome.json"
 LAST = ("loss", "accuracy", "val_accuracy")  # what the networks are compared by, after the last epoch
 # Settings of the training; drop_path is of the networks that are compared
 NAMES, OWN = ({field.name for field in fields(kind)} for kind in (TrainConfig, DegradationConfig))
@@ -142,10 +143,10 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
     trainings = [TrainConfig(model=network.model, **shared) for network in wanted]
     for training in trainings:
         check(training, data)
-    _open(config, out, resume=resume, overwrite=overwrite)
+    _open(config, out, [_folder(network, out) for network in wanted], resume=resume, overwrite=overwrite)
     outcomes = []
     for network, training in zip(wanted, trainings, strict=True):
-        folder = out / network.label.replace(" ", "-").replace("=", "-")
+        folder = _folder(network, out)
         outcome = _read(network, folder) if resume else None
         outcomes.append(outcome or _train(network, training, data, ensure_folder(folder), resume=resume))
     with replacing(out / "curves.png") as part:
@@ -155,7 +156,11 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
     return outcomes
 
 
-def _open(config: DegradationConfig, out: Path, *, resume: bool, overwrite: bool) -> None:
+def _folder(network: Network, out: Path) -> Path:
+    return out / network.label.replace(" ", "-").replace("=", "-")
+
+
+def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: bool, overwrite: bool) -> None:
     """Notes what decides the experiment in `config.json`, and finds one that is there."""
     if resume and overwrite:
         raise UsageError("--resume goes on with an experiment, --overwrite starts again; give one of them")
@@ -172,6 +177,9 @@ def _open(config: DegradationConfig, out: Path, *, resume: bool, overwrite: bool
             raise UsageError(
                 f"{note} is of an experiment with other settings; resume with those, or choose another --out"
             )
+    for folder in folders if overwrite else ():  # nothing there may pass for a result of this experiment
+        (folder / OUTCOME).unlink(missing_ok=True)
+        close_run(folder)
     with replacing(note) as part:
         part.write_text(json.dumps(own, indent=2) + "\n")
 
@@ -182,7 +190,7 @@ def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path,
     costs = count_parameters(run.model), count_macs(run.model)
     outcome = Outcome(network, *costs, finite(run.history), run.seconds)
     save(run, data, folder)
-    with replacing(folder / "outcome.json") as part:  # the last: it says that the rest is whole
+    with replacing(folder / OUTCOME) as part:  # the last: it says that the rest is whole
         part.write_text(json.dumps(asdict(outcome), indent=2, allow_nan=False) + "\n")
     close_run(folder)
     return outcome
@@ -191,7 +199,7 @@ def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path,
 def _read(network: Network, folder: Path) -> Outcome | None:
     """What a network came to before the experiment was interrupted; None if it did not come so far."""
     try:
-        found = json.loads((folder / "outcome.json").read_text())
+        found = json.loads((folder / OUTCOME).read_text())
         return Outcome(network, found["parameters"], found["macs"], found["history"], found["seconds"])
     except (OSError, ValueError, KeyError):
         return None

@@ -13,7 +13,7 @@ from keras_resnets import UsageError, create_model, load_torch_weights
 from keras_resnets.families.inception import INCEPTION_V3_2015
 from recipes._backend import Adam, native, portable
 from recipes.adversarial import Collapse
-from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
 from recipes.data import Dataset, pixel_limit
 from recipes.dcgan import conv_discriminator, conv_generator, halvings
@@ -58,10 +58,13 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
     saved = Checkpoints(path, before, config.seed)
     steps = len(images) // (config.discriminator_steps * config.batch_size)
     if before.epoch < config.epochs:
-        with bar(
-            f"{'dcgan' if isinstance(config, DcganConfig) else 'gan'}, seed {config.seed}",
-            steps * (config.epochs - before.epoch),
-        ) as step:
+        with (
+            bar(
+                f"{'dcgan' if isinstance(config, DcganConfig) else 'gan'}, seed {config.seed}",
+                steps * (config.epochs - before.epoch),
+            ) as step,
+            enough_memory(path),
+        ):
             model.fit(
                 batches(
                     images, config.latent, config.batch_size, config.discriminator_steps, config.seed, before.epoch

@@ -16,12 +16,11 @@ import numpy as np
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
-from keras_resnets.errors import first_line
 from recipes._backend import Spread, native
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests
 from recipes.batches import Batch, Stream, Targets, cut, join, parts
-from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
 from recipes.plots import draw_curves
@@ -33,7 +32,6 @@ History = dict[str, list[Any]]  # one value an epoch of each figure, None where 
 SMALL_SET = 10_000  # images below which a small batch is worth its slower steps
 CHECKPOINT = "checkpoint.npz"
 FILES = ("model.keras", "history.csv", "config.json", "curves.png")
-NO_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "out of memory", "can't allocate memory", "Out of memory")
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def train(
             belong to it, batches do not divide among the devices, or memory runs out.
     """
     over = over or Spread()
-    with over.scope():
+    with over.scope(), enough_memory(folder and folder / CHECKPOINT):
         return _train(config, data, folder, resume, every, tensorboard, over, options)
 
 
@@ -122,7 +120,7 @@ def _train(
     path = folder / CHECKPOINT if folder else None
     before = load_checkpoint(path, model) if path and resume and is_begun(path) else Progress()
     start = time.perf_counter()
-    with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance, _enough_memory(path):
+    with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance:
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
         if config.ema:
             shown.append(AveragedInTests())
@@ -223,18 +221,6 @@ def _precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-@contextlib.contextmanager
-def _enough_memory(checkpoint: Path | None) -> Iterator[None]:
-    """Says in one line what each backend has its own words for."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in NO_MEMORY):
-            raise
-        kept = f"{checkpoint} stays as it is" if checkpoint and is_begun(checkpoint) else "no epoch was done"
-        raise UsageError(f"out of memory ({first_line(error)}); {kept}; take a smaller --batch-size") from error
-
-
 def _seed_of(seed: int, rank: int) -> int:
     """Of the random numbers that a process draws for its own images."""
     return (seed + rank) % 2**32
@@ -297,8 +283,8 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{out} already holds a trained model; choose another --out or pass --overwrite")
 
 
-def open_run(config: TrainConfig, out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Prepares the folder of a run that may be interrupted, and notes what decides it beside its checkpoint.
+def check_run(out: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Finds what stands in the way of a run in `out`, and whether one was interrupted there that is to go on.
 
     Raises:
         UsageError: As `check_folder`, or if the folder holds an interrupted run and neither `resume` nor `overwrite` is
@@ -307,18 +293,49 @@ def open_run(config: TrainConfig, out: Path, *, resume: bool, overwrite: bool) -
     if resume and overwrite:
         raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
     checkpoint = out / CHECKPOINT
-    interrupted = is_begun(checkpoint) and not overwrite
+    begun = is_begun(checkpoint) or (resume and _note(checkpoint).exists())  # or killed before its first checkpoint
+    interrupted = begun and not overwrite
     check_folder(out, overwrite=overwrite or (interrupted and resume))
     if interrupted and not resume:
         raise UsageError(f"{out} holds an interrupted run; pass --resume to go on or --overwrite to start again")
-    note = _note(checkpoint)
-    own = json.loads(json.dumps(asdict(config))) | {"backend": keras.backend.backend()}  # tuples become lists
+    return interrupted
+
+
+def open_run(config: TrainConfig, out: Path, every: int | None = None, *, resume: bool, overwrite: bool) -> None:
+    """Prepares the folder of a run that may be interrupted, and notes what decides it beside its checkpoint.
+
+    Args:
+        config: What decides the run.
+        out: Its folder.
+        every: Steps between checkpoints within an epoch, which decide where PyTorch draws random numbers anew.
+        resume: Whether to go on with an interrupted run.
+        overwrite: Whether to start again.
+
+    Raises:
+        UsageError: As `check_run`, or if the interrupted run is one of another configuration.
+    """
+    interrupted = check_run(out, resume=resume, overwrite=overwrite)
+    note = _note(out / CHECKPOINT)
+    own = json.loads(json.dumps(asdict(config)))  # tuples become lists
+    own |= {"backend": keras.backend.backend(), "checkpoint_steps": every}
     if interrupted:
         _compare(note, own)
     if overwrite:
         close_run(out)
     with replacing(note) as part:
         part.write_text(json.dumps(own, indent=2, allow_nan=False) + "\n")
+
+
+def is_finished(config: TrainConfig, out: Path) -> bool:
+    """Whether `out` holds the results of this very run, to the end."""
+    own = json.loads(json.dumps(asdict(config))) | {"backend": keras.backend.backend()}
+    if not own["batch_size"]:
+        del own["batch_size"]  # the results say what was taken
+    try:
+        noted = json.loads((out / "config.json").read_text())
+        return not _note(out / CHECKPOINT).exists() and all(noted[key] == value for key, value in own.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def close_run(out: Path) -> None:

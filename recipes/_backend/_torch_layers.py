@@ -262,7 +262,7 @@ class BatchNormalization(_Direct, keras.layers.BatchNormalization):
         over = tuple(range(inputs.ndim - 1))
         sums = torch.stack([x.mean(over), (x * x).mean(over)])
         mean, square = _Sum.apply(sums) / distributed.get_world_size()
-        variance = square - mean * mean
+        variance = (square - mean * mean).clamp(min=0.0)  # which rounding can take below
         with torch.no_grad():
             self._move(mean, variance)
         outputs = (x - mean) * torch.rsqrt(variance + self.epsilon)

@@ -71,8 +71,19 @@ class TestAlike:
 
     def test_pixels_of_another_range(self, data):
         other = replace(data, name="floats", x_train=data.x_train.astype("float32") / 255)
-        with pytest.raises(UsageError, match=r"blobs\.npz has pixels from 0 to 255, floats from 0 to 1"):
-            alike(data, other)
+        both = replace(other, x_test=data.x_test.astype("float32") / 255)
+        bits = replace(data, name="bits", x_train=data.x_train // 200, x_test=data.x_test // 200)
+        for one in (other, both, bits):
+            with pytest.raises(UsageError, match=rf"blobs\.npz has pixels from 0 to 255.*{one.name} from 0 to 1"):
+                alike(data, one)
+        sixteen = replace(data, x_train=data.x_train // 16, x_test=data.x_test // 16)
+        with pytest.raises(UsageError, match="give images from 0 to 255 or from 0 to 1"):
+            alike(data, sixteen)
+
+    def test_channels_first(self, data):
+        turned = replace(data, x_train=data.x_train.transpose(0, 3, 1, 2), x_test=data.x_test.transpose(0, 3, 1, 2))
+        with pytest.raises(UsageError, match=r"images of shape \(3, 16, 16\); give \(height, width, channels\)"):
+            alike(data, turned)
 
     def test_other_classes(self, data):
         with pytest.raises(UsageError, match="4 classes, digits 10"):

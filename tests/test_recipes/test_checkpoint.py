@@ -166,6 +166,20 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0]).epoch == 1
 
 
+def test_within_an_epoch_neither(tmp_path):
+    model, data = tiny_game("conv")
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                model.players["generator"].trainable_variables[0].assign_add(np.nan)
+
+    saved = Checkpoints(tmp_path / "a.npz", Progress(), seed=0, every=1)
+    with pytest.raises(UsageError, match=r"holds no numbers behind step 2 of epoch 1, which is not saved"):
+        model.fit(data, steps_per_epoch=4, epochs=1, shuffle=False, verbose=0, callbacks=[Poison(), saved])
+    assert load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0]).step == 1
+
+
 def test_a_moving_average_is_sampled_when_asked_for(data):
     config = CONFIGS["dcgan"]
     model = build(config, data.image_shape)

@@ -96,6 +96,23 @@ def test_an_interrupted_experiment_goes_on(trained, blobs_file, tmp_path):
     assert json.loads((tmp_path / "degradation.json").read_text())["networks"] == json.loads(results)["networks"]
 
 
+def test_what_was_there_is_no_result_of_an_experiment_that_replaces_it(trained, blobs_file, tmp_path, monkeypatch):
+    config = DegradationConfig(data=str(blobs_file), depths=(20,), epochs=1)
+    degradation(config, tmp_path, resume=False, overwrite=False)
+    again = replace(config, epochs=2)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            degradation(again, tmp_path, resume=False, overwrite=True)
+    del trained[:]
+    degradation(again, tmp_path, resume=True, overwrite=False)
+    assert [name for name, _ in trained] == ["plain20", "resnet20"]
+
+
 def test_an_experiment_is_not_lost(trained, blobs_file, tmp_path):
     config = DegradationConfig(data=str(blobs_file), depths=(20,), epochs=1)
     degradation(config, tmp_path, resume=False, overwrite=False)

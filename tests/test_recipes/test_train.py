@@ -11,7 +11,7 @@ from recipes.config import TrainConfig
 from recipes.data import load
 from recipes.plots import draw_curves
 from recipes.schedules import optimizer_of
-from recipes.train import CHECKPOINT, check, check_folder, close_run, open_run, save, train
+from recipes.train import CHECKPOINT, check, check_folder, close_run, is_finished, open_run, save, train
 
 EPOCHS = 10
 
@@ -243,9 +243,10 @@ def test_an_option_that_a_network_has_not_is_one_line(data):
         train(replace(SMALL, model="lenet5", drop_path=0.5), data)
 
 
-def test_memory_that_runs_out_is_one_line(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("said", ["RESOURCE_EXHAUSTED: Out of memory allocating 1 TiB", "OOM when allocating tensor"])
+def test_memory_that_runs_out_is_one_line(said, data, tmp_path, monkeypatch):
     def full(*_, **__):
-        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 TiB")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(keras.Model, "fit", full)
     with pytest.raises(UsageError, match=r"out of memory .*no epoch was done; take a smaller --batch-size"):
@@ -292,6 +293,26 @@ def test_a_finished_run_stays_while_it_is_replaced(tmp_path):
     (tmp_path / CHECKPOINT).touch()
     open_run(SMALL, tmp_path, resume=True, overwrite=False)
     assert (tmp_path / "model.keras").read_text() == "precious"
+
+
+def test_a_run_that_replaces_one_goes_on_where_it_was_killed_before_its_first_checkpoint(tmp_path):
+    (tmp_path / "model.keras").write_text("old")
+    open_run(SMALL, tmp_path, resume=False, overwrite=True)
+    open_run(SMALL, tmp_path, resume=True, overwrite=False)
+    with pytest.raises(UsageError, match="already holds a trained model"):
+        open_run(SMALL, tmp_path, resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="says checkpoint_steps = None, not 5"):
+        open_run(SMALL, tmp_path, 5, resume=True, overwrite=False)
+
+
+def test_a_finished_run_is_known_by_its_settings(data, tmp_path):
+    config = replace(SMALL, epochs=1)
+    assert not is_finished(config, tmp_path)
+    save(train(config, data), data, tmp_path)
+    assert is_finished(config, tmp_path)
+    assert not is_finished(replace(config, epochs=2), tmp_path)
+    open_run(config, tmp_path, resume=False, overwrite=True)
+    assert not is_finished(config, tmp_path), "it is being replaced"
 
 
 def test_a_damaged_checkpoint_is_one_line(data, tmp_path):
