@@ -60,7 +60,7 @@ def pick_calibration(
 
 
 def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
-    """Picks `count` photos of a folder, and of the folders in it, for a model that takes raw pixels.
+    """Picks `count` photos of a folder, and as equally as can be of the folders in it, for a model of raw pixels.
 
     A photo is turned upright, scaled until it covers the model's image, and cut at its longer sides.
 
@@ -84,7 +84,8 @@ def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUN
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS) if folder.is_dir() else []
     if not files:
         raise UsageError(f"no photos in {folder}; give a folder of {', '.join(PHOTOS)} files")
-    indices = sorted(np.random.default_rng(seed).permutation(len(files))[:count].tolist())
+    _, folders = np.unique([str(file.parent) for file in files], return_inverse=True)
+    indices = pick_calibration(np.arange(len(files)), folders, str(folder), count=count, seed=seed).indices
     images, broken = [], []
     for index in indices:
         try:
@@ -95,7 +96,7 @@ def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUN
             broken.append(str(files[index]))
     if broken:
         raise UsageError(f"cannot read {', '.join(broken)}; replace or remove these files")
-    return Calibration(np.stack(images), str(folder), tuple(indices))
+    return Calibration(np.stack(images), str(folder), indices)
 
 
 def warn_if_few(images: np.ndarray, stacklevel: int) -> None:

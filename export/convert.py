@@ -44,7 +44,8 @@ class Exported:
         path: The `.tflite` file; its recipe lies beside it with the suffix `.json`.
         mode: Name of the mode.
         bytes: Size of the file.
-        verification: Comparison with the Keras model.
+        verification: Comparison with the Keras model, on the test images where there are any; on the calibration
+            images it is in the recipe, too.
     """
 
     path: Path
@@ -84,8 +85,7 @@ def to_tflite(
         io: Type of input and output. "float32" runs everywhere on a CPU. With mode int8 also "uint8", which phones
             and browsers take (MediaPipe, LiteRT.js), and "int8", which microcontrollers and NPUs take.
         metadata: Labels, normalisation, author and version to write into the file, for MediaPipe and Android.
-        test: Images for the check, same shape and range. Defaults to the calibration images, and with neither to
-            noise.
+        test: Images for the check, same shape and range, beside the calibration images; with neither it is on noise.
         labels: Classes of the test images, shape (m,), for the accuracies in the verification.
         min_agreement: Share of the images on which file and model must name the same class; a file below is
             not written, nor is a float file whose outputs differ by more than rounding. 0 writes any file.
@@ -156,9 +156,9 @@ def export_modes(
         metadata = replace(metadata, name=metadata.name or network.name)
     if aware and [mode.name for mode in modes] != ["int8"]:
         raise UsageError(f"{network.name} was trained for int8: export it with mode int8")
-    source, images = _images_to_compare(network, ranges, test)
-    expected = _predict(trained, images)
-    if not np.isfinite(expected).all():
+    compared = _images_to_compare(network, ranges, test)
+    expected = {source: _predict(trained, images) for source, images in compared.items()}
+    if not all(np.isfinite(outputs).all() for outputs in expected.values()):
         raise UsageError(f"{network.name} has outputs that are not finite; its training diverged, train it again")
     floats = b""
     for mode, engine, data in _convert(trained, modes, ranges, clipping, plan or {}):
@@ -170,20 +170,24 @@ def export_modes(
             content = set_io(data, io) if mode.calibrated else data
             content = content if metadata is None else add_metadata(content, metadata)
             part.write_bytes(content)
-            verification = verify(part, images, expected, source, labels)
-            _refuse_bad(out, mode, verification, min_agreement, float(np.abs(expected).max()))
+            checks = []
+            for source, images in compared.items():
+                outputs = expected[source]
+                checks.append(verify(part, images, outputs, source, labels if source == "test" else None))
+                _refuse_bad(out, mode, checks[-1], min_agreement, float(np.abs(outputs).max()))
             used = calibration if mode.calibrated and not aware else None
             clipped = used and choose_clipping(clipping, mode, engine)
             how = {"mode": asdict(mode), "engine": engine, "aware": aware, "clipping": clipped, "plan": plan, "io": io}
             how["sha256"] = hashlib.sha256(content).hexdigest()
-            recipe = describe_export(network, how, used, verification)
+            recipe = describe_export(network, how, used, checks[-1])
+            recipe["on_calibration"] = asdict(checks[0]) if len(checks) > 1 else None
             if aware == "tfmot":  # whose weights are in the file alone
                 recipe["fingerprint"] = None
             write_recipe(recipe_part, recipe)
             size = part.stat().st_size
         if not mode.has_fast_kernels:
-            _warn_of_time(out, mode, floats, images[0])
-        yield Exported(out, mode.name, size, verification)
+            _warn_of_time(out, mode, floats, next(iter(compared.values()))[0])
+        yield Exported(out, mode.name, size, checks[-1])
 
 
 def _predict(model: keras.Model | TfmotModel, images: np.ndarray) -> np.ndarray:
@@ -216,14 +220,13 @@ def _warn_of_time(out: Path, mode: Mode, floats: bytes, image: np.ndarray) -> No
 
 def _images_to_compare(
     model: keras.Model, calibration: np.ndarray | None, test: np.ndarray | None
-) -> tuple[str, np.ndarray]:
-    if test is not None:
-        return "test", test
-    if calibration is not None:
-        return "calibration", calibration
+) -> dict[str, np.ndarray]:
+    given = {"calibration": calibration, "test": test}
+    if any(images is not None for images in given.values()):
+        return {source: images for source, images in given.items() if images is not None}
     rng, shape = np.random.default_rng(0), (32, *model.input_shape[1:])
     noise = rng.uniform(0, 255, shape) if takes_pixels(model) else rng.normal(size=shape)
-    return "noise", noise.astype(np.float32)
+    return {"noise": noise.astype(np.float32)}
 
 
 def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float, largest: float) -> None:

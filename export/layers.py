@@ -48,7 +48,7 @@ def takes_pixels(model: keras.Model) -> bool:
             continue
         if isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling):
             return True
-        if isinstance(layer, keras.Model) and hasattr(layer, "operations") and takes_pixels(layer):
+        if (isinstance(layer, keras.Sequential) or hasattr(layer, "operations")) and takes_pixels(layer):
             return True
         if isinstance(layer, keras.layers.Layer) and not layer.weights:
             images.add(layer.name)

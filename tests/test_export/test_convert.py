@@ -79,6 +79,8 @@ def test_the_recipe_says_what_was_done(exported, trained):
     assert recipe["parameters"] == count_parameters(trained)
     assert recipe["macs"] == count_macs(trained)
     assert recipe["calibration"]["source"] == "blobs"
+    on_calibration = recipe["on_calibration"]
+    assert (on_calibration["source"], on_calibration["images"], on_calibration["accuracy"]) == ("calibration", 40, None)
     assert len(recipe["calibration"]["indices"]) == recipe["calibration"]["images"] == 40
     assert recipe["verification"]["agreement"] == exported["int8"].verification.agreement
     assert recipe["versions"]["keras"] == keras.__version__
@@ -257,6 +259,23 @@ def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
     file = to_tflite(keras.Model(inputs, outputs), tmp_path / "double.tflite")
     (output,) = LiteRT(file.path).predict(np.ones((1, 4, 4, 1)))
     assert output.tolist() == [2.0]
+
+
+def test_a_file_is_held_against_the_calibration_images_and_the_test_images(trained, data, calibration, tmp_path):
+    options = {"mode": "int8", "calibration": calibration.images}
+    to_tflite(trained, tmp_path / "a.tflite", test=data.x_test, **options)
+    model = keras.models.clone_model(trained)
+    model.set_weights(trained.get_weights())
+    real = model.predict
+
+    def spoiled(images, **how):  # on the calibration images alone
+        outputs = real(images, **how)
+        return np.roll(outputs, 1, axis=-1) if images is calibration.images else outputs
+
+    model.predict = spoiled
+    with pytest.raises(UsageError, match="of 40 calibration images, below"):
+        to_tflite(model, tmp_path / "b.tflite", test=data.x_test, **options)
+    assert not (tmp_path / "b.tflite").exists()
 
 
 def test_verification_measures_what_it_says(exported, trained, data):

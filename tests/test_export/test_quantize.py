@@ -221,6 +221,16 @@ def test_photos_become_images_of_the_models_shape(photos):
 
 
 @pytest.mark.once
+def test_photos_are_taken_from_all_folders_alike(tmp_path):
+    for folder, count in (("cats", 20), ("dogs", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{number:02}.png")
+    picked = read_photos(tmp_path, (8, 8, 3), count=6)
+    assert sum(index >= 20 for index in picked.indices) == 3, "dogs come behind cats"
+
+
+@pytest.mark.once
 def test_a_photo_is_covered_not_squeezed(tmp_path):
     """Twice as wide as high, red in the middle half: the middle is what is left."""
     pixels = np.zeros((20, 40, 3), np.uint8)
