@@ -137,6 +137,13 @@ def cut(batch: Batch, count: int) -> list[Batch]:
     return [({key: value[one] for key, value in inputs.items()}, targets[one]) for one in rows]
 
 
+def slices(batch: Batch, count: int) -> list[Batch]:
+    """The parts of a batch, one behind the other, for processes whose step sees all of them together."""
+    inputs, targets = batch
+    rows = np.split(np.arange(len(targets)), count)
+    return [({key: value[one] for key, value in inputs.items()}, targets[one]) for one in rows]
+
+
 def join(pieces: Sequence[Batch]) -> Batch:
     """A batch that comes apart again into these, where it is cut in equal lengths."""
     inputs = {key: np.concatenate([one[key] for one, _ in pieces]) for key in pieces[0][0]}

@@ -19,7 +19,7 @@ from keras_resnets import UsageError, create_model, get_variant
 from recipes._backend import Spread, native
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests
-from recipes.batches import Batch, Stream, Targets, cut, join, parts
+from recipes.batches import Batch, Stream, Targets, cut, join, parts, slices
 from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
@@ -115,10 +115,12 @@ def _train(
         jit_compile=False if over.devices > 1 and over.apart else jit_compile(config.jit),  # XLA is for one device
     )
     model.optimizer.build(model.trainable_variables)
-    if over.rank:
-        keras.utils.set_random_seed(_seed_of(config.seed, over.rank))
+    if over.draws:
+        keras.utils.set_random_seed(_seed_of(config.seed, over.draws))
     path = folder / CHECKPOINT if folder else None
     before = load_checkpoint(path, model) if path and resume and is_begun(path) else Progress()
+    if not over.agree([before.epoch, before.step]):
+        raise UsageError(f"the processes find different checkpoints in {folder}: give all of them the same folder")
     start = time.perf_counter()
     with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance:
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
@@ -131,7 +133,7 @@ def _train(
         def fit(now: Progress, steps_of_epoch: int, epochs: int) -> dict[str, list[float]]:
             first = now.epoch * steps + now.step
             stream = Stream(lambda number: _batches(config, data, size, targets, over, *divmod(first + number, steps)))
-            seed = _seed_of(config.seed, over.rank)
+            seed = _seed_of(config.seed, over.draws)
             kept = Checkpoints(path, now, seed, every, writes=over.rank == 0) if path else None
             history = model.fit(
                 stream,
@@ -188,7 +190,8 @@ def _batches(
         multiple=over.multiple,
     )
     if over.processes > 1:
-        return (cut(batch, over.processes)[over.rank] for batch in batches)
+        divide = cut if over.apart else slices
+        return (divide(batch, over.processes)[over.rank] for batch in batches)
     return (join(cut(batch, over.devices)) for batch in batches) if over.apart else batches
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-VIRTUAL = 4
+VIRTUAL = int(os.environ.get("VIRTUAL", "4"))
 BACKEND, OUT, IS_SPREAD = os.environ["KERAS_BACKEND"], sys.argv[1], sys.argv[2] == "spread"
 if BACKEND == "jax":
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={VIRTUAL}"

@@ -1,6 +1,6 @@
 """Over what a training step is spread, as the backends' modules say it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,10 @@ def _itself(network: keras.Model) -> Any:
 
 def _go_on() -> None:
     pass
+
+
+def _alone(numbers: Sequence[int]) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Spread:
         network: Makes of a network one whose BatchNorms see the whole batch.
         forward: Makes of a network what computes its outputs in training.
         wait: Returns when all processes have called it.
+        agree: Whether all processes call it with the same numbers.
     """
 
     rank: int = 0
@@ -41,6 +46,12 @@ class Spread:
     network: Callable[[keras.Model], keras.Model] = _itself
     forward: Callable[[keras.Model], Callable[..., Any]] = _itself
     wait: Callable[[], None] = _go_on
+    agree: Callable[[Sequence[int]], bool] = _alone
+
+    @property
+    def draws(self) -> int:
+        """Whose random numbers a network draws here: its own only where it is a network for itself."""
+        return self.rank if self.apart else 0
 
     @property
     def multiple(self) -> int:

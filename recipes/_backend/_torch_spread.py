@@ -1,7 +1,7 @@
 """Processes that torchrun has started, by DistributedDataParallel, with BatchNorms that see the whole batch."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,7 +34,14 @@ def spread() -> Spread:
         scope=scope,
         forward=_parallel,
         wait=distributed.barrier,
+        agree=_agree,
     )
+
+
+def _agree(numbers: Sequence[int]) -> bool:
+    everywhere: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everywhere, list(numbers))
+    return all(one == list(numbers) for one in everywhere)
 
 
 def _parallel(network: keras.Model) -> Callable[..., Any]:
