@@ -76,8 +76,10 @@ class Train(TrainConfig):
     tensorboard: bool = False
     """Write the history as event files for TensorBoard, too; needs the extra `tensorboard`."""
     distribute: bool = False
-    """Share every batch among all devices of this machine (TensorFlow, JAX) or all processes that torchrun has started
-    (PyTorch); without dropout and stochastic depth, the weights become those of one device with the same batches."""
+    """Share every batch among all devices of this machine (TensorFlow, JAX), of all hosts (JAX: with
+    $KERAS_DISTRIBUTION_JOB_ADDRESSES, ..._NUM_PROCESSES and ..._PROCESS_ID on each) or all processes that torchrun has
+    started (PyTorch); without dropout and stochastic depth, the weights become those of one device with the same
+    batches."""
     smoke: bool = False
     """Train for two steps on images that are made up, in the shape of the data, and write into the folder `smoke` of
     the results: does all of it work?"""
