@@ -127,15 +127,22 @@ def load(source: str) -> Dataset:
         return BUILT_IN[source]()
     if source.endswith(".npz"):
         return _checked(source, _read(Path(source)))
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if folder and (Path(folder) / f"{source}.npz").is_file():
-        return _checked(source, _read(Path(folder) / f"{source}.npz"))
+    file = file_of(source)
+    if file is not None:
+        return _checked(source, _read(file))
     if source in DOWNLOADS:
         return _checked(source, _download(source))
     raise UsageError(
         f"no data set named {source!r}; use {', '.join((*BUILT_IN, *DOWNLOADS))}, the path of a .npz file, or put "
         f"{source}.npz into the folder that ${FOLDER_VARIABLE} names"
     )
+
+
+def file_of(source: str) -> Path | None:
+    """The file of a named data set in the folder of the user's data, if it is there."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    file = Path(folder) / f"{source}.npz" if folder else None
+    return file if file and file.is_file() else None
 
 
 def pixel_limit(images: np.ndarray) -> int:

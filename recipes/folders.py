@@ -174,7 +174,7 @@ def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolde
     workers = max(1, (cores() - 1) // beside) if workers is None else workers
     if workers < 0:
         raise UsageError(f"workers must be at least 0, got {workers}")
-    found = {part: _classes(root / part) for part in ("train", "val")}
+    found = {part: classes_of(root / part) for part in ("train", "val")}
     names = tuple(found["train"])
     unknown = sorted(set(found["val"]) - set(names))
     if unknown:
@@ -188,7 +188,12 @@ def open_folder(root: Path, side: int, workers: int | None = None) -> ImageFolde
     return ImageFolder(root, names, train, val, side, workers)
 
 
-def _classes(folder: Path) -> dict[str, list[str]]:
+def classes_of(folder: Path) -> dict[str, list[str]]:
+    """The image files of each class of a part of the data, in the order of the alphabet.
+
+    Raises:
+        UsageError: If there is no such folder, or none of a class in it.
+    """
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}; give one with train/CLASS/* and val/CLASS/*")
     classes = {

@@ -9,10 +9,10 @@ import numpy as np
 
 from recipes.batches import Batch, Targets
 from recipes.config import Augmentation, TrainConfig
-from recipes.data import BUILT_IN, DOWNLOADS, Dataset, load
-from recipes.folders import open_folder
+from recipes.data import BUILT_IN, DOWNLOADS, Dataset, file_of, load
+from recipes.folders import classes_of, open_folder
 
-# Height, width, channels and classes of sets that `--smoke` does without
+# Height, width, channels and classes of sets that `--smoke` would have to download
 SHAPES = {"cifar10": (32, 32, 3, 10), "cifar100": (32, 32, 3, 100), "mnist": (28, 28, 1, 10)}
 SHAPES["fashion_mnist"] = SHAPES["mnist"]
 SMOKE_BATCH, SMOKE_STEPS = 8, 2
@@ -84,20 +84,31 @@ def open_source(config: TrainConfig, workers: int | None = None) -> Source:
     return load(config.data)
 
 
+def _shape(config: TrainConfig) -> tuple[int, int, int, int]:
+    """Height, width, channels and classes of a run's data."""
+    side, is_folder = config.image_size, config.data not in BUILT_IN and Path(config.data).is_dir()
+    if is_folder:
+        return side, side, 3, len(classes_of(Path(config.data) / "train"))
+    if config.data in SHAPES and file_of(config.data) is None:
+        return SHAPES[config.data]
+    if config.data == "imagenet":  # the folder that the configs of ImageNet name
+        return side, side, 3, 1000
+    data = load(config.data)
+    return (*data.image_shape, data.classes)
+
+
 def made_up(config: TrainConfig, multiple: int = 1) -> tuple[TrainConfig, Dataset]:
     """Some noise in the shape of a run's data, and the run as one short epoch of it.
 
     Args:
         config: What decides the run.
         multiple: What the size of a batch is to be a multiple of.
+
+    Raises:
+        UsageError: If there is no such data.
     """
-    side = config.image_size
-    height, width, channels, classes = SHAPES.get(config.data, (side, side, 3, 10))
-    if config.data.endswith(".npz") or config.data.startswith("digits"):
-        data = load(config.data)
-        (height, width, channels), classes = data.image_shape, data.classes
-    batch = max(SMOKE_BATCH, -(-classes // SMOKE_STEPS))
-    batch = -(-batch // multiple) * multiple
+    height, width, channels, classes = _shape(config)
+    batch = -(-SMOKE_BATCH // multiple) * multiple
     count = SMOKE_STEPS * batch
     random = np.random.default_rng(config.seed)
     images = random.integers(0, 256, (count, height, width, channels), np.uint8)

@@ -1,13 +1,16 @@
 """The settings of published results."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 import recipes.configs
-from keras_resnets import get_variant
+from keras_resnets import UsageError, get_variant
+from recipes.config import TrainConfig
 from recipes.configs import find_config, list_configs
+from recipes.sources import made_up
 
 pytestmark = pytest.mark.once
 
@@ -33,6 +36,27 @@ def test_a_config_gives_the_defaults_of_the_command(cli, tmp_path):
     code, out, _ = cli("train", "--config=resnet8_cifar10", "--help")
     assert code == 0
     assert re.search(r"default:\W+resnet8\)", out)
+
+
+def test_noise_has_the_shape_of_the_data(tmp_path, monkeypatch, blobs_file):
+    def shape(data):
+        _, found = made_up(TrainConfig(model="resnet8", data=str(data), image_size=64))
+        return *found.image_shape, found.classes
+
+    monkeypatch.delenv("KERAS_RESNETS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert shape("cifar100") == (32, 32, 3, 100)
+    assert shape("imagenet") == (64, 64, 3, 1000)
+    assert shape(blobs_file) == (16, 16, 3, 4)
+    for name in "abc":
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+    assert shape(tmp_path / "photos") == (64, 64, 3, 3)
+    monkeypatch.setenv("KERAS_RESNETS_DATA", str(tmp_path))
+    for name in ("cifar100", "own"):
+        shutil.copy(blobs_file, tmp_path / f"{name}.npz")
+        assert shape(name) == (16, 16, 3, 4)
+    with pytest.raises(UsageError, match="no data set named 'none'"):
+        shape("none")
 
 
 def test_an_unknown_config_is_one_line(cli):
