@@ -21,6 +21,7 @@ from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decod
 from recipes.progress import bar
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+AHEAD = 10_000  # files that are waiting to be checked: each takes memory
 LISTED = 10  # files that a message names
 SAMPLE = 2000  # images whose pixels mean and standard deviation are taken of
 AHEAD = 2  # batches that a worker decodes ahead
@@ -219,10 +220,12 @@ def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
         return
     damaged = []
     with bar(f"check {root.name}", len(paths)) as step, ThreadPoolExecutor(max(1, workers)) as pool:
-        for path, trouble in zip(paths, pool.map(damage, paths), strict=True):
-            step()
-            if trouble:
-                damaged.append(f"{path.relative_to(root)} ({trouble})")
+        for start in range(0, len(paths), AHEAD):
+            some = paths[start : start + AHEAD]
+            for path, trouble in zip(some, pool.map(damage, some), strict=True):
+                step()
+                if trouble:
+                    damaged.append(f"{path.relative_to(root)} ({trouble})")
     if damaged:
         raise UsageError(f"{root}: {len(damaged)} damaged: {_some(damaged)}; repair or remove them")
     if seen:

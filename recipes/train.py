@@ -31,6 +31,7 @@ from recipes.sources import Source
 History = dict[str, list[Any]]  # one value an epoch of each figure, None where it was not finite
 SMALL_SET = 10_000  # images below which a small batch is worth its slower steps
 CHECKPOINT = "checkpoint.npz"
+TENSORBOARD = "tensorboard"  # folder of event files
 FILES = ("model.keras", "history.csv", "config.json", "curves.png")
 
 
@@ -128,7 +129,7 @@ def _train(
             shown.append(AveragedInTests())
         if folder and over.rank == 0:
             shown.append(HistoryFile(folder / "history.csv", before.history))
-            shown += [TensorBoard(folder / "tensorboard")] if tensorboard else []
+            shown += [TensorBoard(folder / TENSORBOARD)] if tensorboard else []
 
         def fit(now: Progress, steps_of_epoch: int, epochs: int) -> dict[str, list[float]]:
             first = now.epoch * steps + now.step
@@ -325,6 +326,8 @@ def open_run(config: TrainConfig, out: Path, every: int | None = None, *, resume
         _compare(note, own)
     if overwrite:
         close_run(out)
+        for events in (out / TENSORBOARD).glob("events.out.tfevents.*"):  # a plot would mix both runs
+            events.unlink()
     with replacing(note) as part:
         part.write_text(json.dumps(own, indent=2, allow_nan=False) + "\n")
 

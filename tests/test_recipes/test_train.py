@@ -266,6 +266,8 @@ def test_events_for_tensorboard(data, tmp_path):
     content = events.read_bytes()
     for tag in (b"training/loss", b"validation/accuracy", b"training/learning_rate"):
         assert content.count(tag) == 2
+    open_run(SMALL, tmp_path, resume=False, overwrite=True)
+    assert not list((tmp_path / "tensorboard").iterdir())
 
 
 def test_an_interrupted_run_is_not_lost(tmp_path):
