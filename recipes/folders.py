@@ -21,7 +21,7 @@ from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decod
 from recipes.progress import bar
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-AHEAD = 10_000  # files that are waiting to be checked: each takes memory
+PORTION = 10_000  # files that are waiting to be checked: each takes memory
 LISTED = 10  # files that a message names
 SAMPLE = 2000  # images whose pixels mean and standard deviation are taken of
 AHEAD = 2  # batches that a worker decodes ahead
@@ -220,8 +220,8 @@ def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
         return
     damaged = []
     with bar(f"check {root.name}", len(paths)) as step, ThreadPoolExecutor(max(1, workers)) as pool:
-        for start in range(0, len(paths), AHEAD):
-            some = paths[start : start + AHEAD]
+        for start in range(0, len(paths), PORTION):
+            some = paths[start : start + PORTION]
             for path, trouble in zip(some, pool.map(damage, some), strict=True):
                 step()
                 if trouble:
