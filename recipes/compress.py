@@ -31,7 +31,7 @@ from keras_resnets import UsageError
 from recipes.batches import Targets, Taught
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
-from recipes.progress import FitProgress, bar
+from recipes.progress import FitProgress, bar, console
 from recipes.schedules import MOMENTUM, USUAL
 from recipes.train import batch_size_for, jit_compile
 
@@ -217,7 +217,14 @@ def fine_tune(
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer, loss)
-            return model.fit(images, epochs=config.epochs, on_step=step)
+            figures: dict[str, list[float]] = {}
+            for epoch in range(config.epochs):
+                for key, values in model.fit(images, on_step=step).items():
+                    figures[key] = [*figures.get(key, []), *values]
+                if not console.is_terminal:  # a log that says how far it is
+                    said = "  ".join(f"{key} {values[-1]:.3f}" for key, values in figures.items())
+                    console.print(f"epoch {epoch + 1}/{config.epochs}  {said}")
+            return figures
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile())
         keras.utils.set_random_seed(config.seed)
         history = model.fit(
