@@ -73,7 +73,7 @@ edge: $(VENV)/.installed-test $(MODELS) ## Train on CIFAR-10, quantize in every 
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach name,$(BRIEF),runs/edge/$(name)/model.keras) --out runs/edge/sweep
 	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 10 --out $(R20)/prune50
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 12 --out $(R20)/prune75
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 16 --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --learning-rate 0.002 --out $(R20)/cluster16
 	cp runs/edge/sweep/sweep.json recipes/results/
 	set -e; for name in prune50 prune75 cluster16; do \

@@ -150,14 +150,17 @@ def not_traced(model: keras.Model, error: Exception) -> UsageError:
 
     found = []
     for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
         try:
             specs = keras.tree.map_structure(lambda x: tf.TensorSpec((1, *x.shape[1:]), x.dtype), layer.input)
             tf.function(lambda inputs, layer=layer: layer(inputs)).get_concrete_function(specs)
         except Exception:  # as above
             found.append(f"layer {layer.name} ({type(layer).__name__})")
+    if not found:
+        return UsageError(f"{model.name} cannot be computed: {first_line(error)}")
     return UsageError(
-        f"{model.name} is not computed by TensorFlow operations alone: {', '.join(found) or first_line(error)}; write "
-        f"it in keras.ops"
+        f"{model.name} is not computed by TensorFlow operations alone: {', '.join(found)}; write it in keras.ops"
     )
 
 

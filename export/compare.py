@@ -91,12 +91,17 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
         raise UsageError("the two runs have no file in common, by the names of their results")
     rejected = {one.name: one.reason for one in after.rejected}
     broken = {
-        name: rejected.get(f"{entry.word} {entry.mode}", rejected.get(entry.word, "not in the second run"))
+        name: rejected.get(
+            f"{entry.word} {(entry.mode or '').split(',')[0]}", rejected.get(entry.word, "not in the second run")
+        )
         for name, entry in old.items()
         if name not in new
     }
     same_data = before.data == after.data
-    broken |= {key: reason for name in both for key, reason in _broken(old[name], new[name], same_data=same_data)}
+    asked = {figure for entry in new.values() for figure in _timings(entry)}  # the numbers of threads
+    broken |= {
+        key: reason for name in both for key, reason in _broken(old[name], new[name], asked, same_data=same_data)
+    }
     about = [results.environment | {"data": results.data or "none"} for results in (before, after)]
     return Comparison(
         changes=tuple(
@@ -112,7 +117,7 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
     )
 
 
-def _broken(before: Entry, after: Entry, *, same_data: bool) -> Iterator[tuple[str, str]]:
+def _broken(before: Entry, after: Entry, asked: set[str], *, same_data: bool) -> Iterator[tuple[str, str]]:
     missing = "not measured in the second run"
     lost = set()
     for runtime in ("litert", "tflm", "vela", "browser", "android"):
@@ -124,7 +129,7 @@ def _broken(before: Entry, after: Entry, *, same_data: bool) -> Iterator[tuple[s
     still = replace(before, **nothing)  # what a lost runtime said is lost with it
     there = {**_timings(after), **_costs(after)}
     for figure in {**_timings(still), **_costs(still)}:
-        if figure not in there:
+        if figure not in there and (figure in asked or figure not in _timings(still)):
             yield f"{before.name}: {figure}", missing
     for figure in ("accuracy", "agreement") if same_data else ():
         if getattr(before, figure) is not None and getattr(after, figure) is None:

@@ -139,6 +139,7 @@ def export_modes(
     if isinstance(trained, TfmotModel) and trained.method != "quantize":
         raise UsageError("pruning and clustering end with strip(): export the model that it returns")
     if not isinstance(trained, TfmotModel):
+        check_exportable(trained)
         trained = in_float32(trained)
     network: keras.Model = trained.source if isinstance(trained, TfmotModel) else trained
     aware = "tfmot" if trained is not network else "native" if is_quantize_aware(network) else None

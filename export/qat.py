@@ -117,8 +117,8 @@ def quantize_aware(
         UsageError: If a layer is of a kind that is not known here, the images do not fit, the model has diverged, or
             the engine cannot keep what it is to keep.
     """
-    model = in_float32(model)
     _check_layers(model, images)
+    model = in_float32(model)
     warn_if_few(images, stacklevel=2)
     if engine == "tfmot":
         return quantize_by_tfmot(model, images, keep)
@@ -199,7 +199,7 @@ class _Rewriter:
         elif isinstance(layer, layers.Average):
             x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
             x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name, trainable=False)
-        elif isinstance(layer, layers.Multiply):
+        elif isinstance(layer, layers.Multiply) and len(inputs) > 2:
             x = self._product(layer, inputs)
         else:
             x = type(layer).from_config(layer.get_config())(inputs)
@@ -242,7 +242,7 @@ class _Rewriter:
         """Of two factors after the other, as LiteRT computes it."""
         x, *rest = inputs
         for place, factor in enumerate(rest[:-1], 1):
-            name = f"{layer.name}_{place}"
+            name = f"{layer.name}_product{place}"
             x = self._round(layers.Multiply(name=name)([x, factor]), name)
         return layers.Multiply(name=layer.name)([x, rest[-1]])
 

@@ -284,7 +284,7 @@ class Rejected:
     """Something that was named and could not be measured at all.
 
     Attributes:
-        name: What the user wrote.
+        name: What the user wrote, with the mode where others of it are measured.
         reason: One line: what was wrong, and where there is one, the way out.
     """
 

@@ -48,8 +48,8 @@ class TfmotModel:
     """
 
     def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
-        source = in_float32(source)
         _check_model(source)
+        source = in_float32(source)
         wanted = json.dumps({"method": method, "options": options, "seed": seed, "modules": layer_modules(source)})
         self.source = source
         self.method = method

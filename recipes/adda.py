@@ -282,7 +282,10 @@ def _classifier(config: AddaConfig, data: Dataset, path: Path, *, resume: bool) 
     epochs = config.source_epochs or (5 if len(data.x_train) >= SMALL_SET else 15)
     training = TrainConfig(model=name, data=data.name, epochs=epochs, augment=config.augment, seed=config.seed)
     folder = ensure_folder(path.with_suffix(""))
-    model = train(training, data, folder=folder, resume=resume, **options).model
+    try:
+        model = train(training, data, folder=folder, resume=resume, **options).model
+    except UsageError as error:  # whose advice is about options of `train`
+        raise UsageError(f"the training of {path.name} breaks off: {str(error).split(';')[0]}") from error
     with replacing(path) as part:
         model.save(part)
     remove_checkpoint(folder / CHECKPOINT)

@@ -154,7 +154,7 @@ class Taught(keras.utils.PyDataset):
     """Images as augmentation has changed them, with what a trained network says of them in place of their labels.
 
     Args:
-        stream: Batches, as `batches` gives them.
+        start: Gives batches, as `batches` does, from one of that number on.
         steps: Batches an epoch.
         transforms: What is done to the images.
         teacher: From images to probabilities, or to logits, of which it gives the probabilities.
@@ -165,7 +165,7 @@ class Taught(keras.utils.PyDataset):
 
     def __init__(
         self,
-        stream: Iterator[Batch],
+        start: Callable[[int], Iterator[Batch]],
         steps: int,
         transforms: Sequence[Augmentation],
         teacher: keras.Model,
@@ -173,14 +173,17 @@ class Taught(keras.utils.PyDataset):
         logits: bool = False,
     ) -> None:
         super().__init__()
-        self._stream, self._steps, self._transforms = stream, steps, transforms
-        self._teacher, self._logits = teacher, logits
+        self._stream, self._steps, self._epoch = Stream(start), steps, 0
+        self._transforms, self._teacher, self._logits = transforms, teacher, logits
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        batch, _ = next(self._stream)
+        batch, _ = self._stream[self._epoch * self._steps + index]
         images = keras.ops.convert_to_numpy(augment(batch, self._transforms))
         said = self._teacher.predict_on_batch(images)
         return images, keras.ops.convert_to_numpy(keras.ops.softmax(said)) if self._logits else said
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1

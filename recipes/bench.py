@@ -18,7 +18,7 @@ from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import arithmetic, describe
-from export.metadata import Metadata, read_labels
+from export.metadata import Metadata, check_metadata, read_labels
 from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
 from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
@@ -256,7 +256,7 @@ class _Gathering:
             check_exportable(model)
             stem = path.resolve().parent.name if path.stem == "model" else path.stem
             named = name_classes(model, self.data.x_test) if self.data else None
-            for file in self._export(word, model, stem, _labels_beside(path)):
+            for file in self._export(word, model, stem, _labels_beside(path, model)):
                 yield file if isinstance(file, Rejected) else Candidate(word, file, trained=True, named=named)
         else:
             keras.utils.set_random_seed(self.seed)
@@ -344,10 +344,14 @@ class _Gathering:
         return Calibration(_noise(model.input_shape[1:], self.seed), "noise")
 
 
-def _labels_beside(path: Path) -> Metadata | None:
-    """The names of the classes that `train` wrote beside a model of an image folder."""
-    file = path.with_name("labels.txt")
-    return Metadata(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None
+def _labels_beside(path: Path, model: keras.Model) -> Metadata | None:
+    """The names of the classes that `train` wrote beside a model; None where there are none that fit."""
+    try:
+        metadata = Metadata(path.with_name("labels.txt").read_text(encoding="utf-8").splitlines())
+        check_metadata(metadata, model.output_shape[-1], model.input_shape[-1])
+    except (OSError, UnicodeDecodeError, UsageError):  # or somebody else's
+        return None
+    return metadata
 
 
 def _noise(shape: Sequence[int], seed: int) -> np.ndarray:

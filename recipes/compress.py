@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -26,9 +27,10 @@ from export.convert import name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
+from export.layers import in_float32
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
-from recipes.batches import Targets, Taught
+from recipes.batches import Batch, Targets, Taught
 from recipes.config import Augmentation, CompressConfig
 from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar, console
@@ -89,7 +91,7 @@ def compress(
             holds results already.
     """
     config.check()
-    model = load_model(path)
+    model = in_float32(load_model(path))
     config = completed(config, path)
     out = ensure_folder(out or path.parent / "-".join(config.method))
     if (out / "compress.json").exists() and not overwrite:
@@ -212,8 +214,14 @@ def fine_tune(
     logits = _gives_logits(teacher, data.x_train[:size])
     loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
     transforms = config.augment or ()
-    stream = data.training(size, seed=config.seed, targets=Targets(data.classes), transforms=transforms)
-    images = Taught(stream, steps // config.epochs, transforms, teacher, logits=logits)
+    each = steps // config.epochs
+
+    def batches(number: int) -> Iterator[Batch]:
+        epoch, step = divmod(number, each)
+        targets = Targets(data.classes)
+        return data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=epoch, step=step)
+
+    images = Taught(batches, each, transforms, teacher, logits=logits)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer, loss)

@@ -24,7 +24,7 @@ from recipes.progress import console
 from recipes.train import History, check, close_run, finite, save, train
 
 SCHEMA = 1
-OUTCOME = "outcome.json"
+OUTCOME, RESULTS, CURVES = "outcome.json", "degradation.json", "curves.png"
 LAST = ("loss", "accuracy", "val_accuracy")  # what the networks are compared by, after the last epoch
 # Settings of the training; drop_path is of the networks that are compared
 NAMES, OWN = ({field.name for field in fields(kind)} for kind in (TrainConfig, DegradationConfig))
@@ -149,9 +149,9 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
         folder = _folder(network, out)
         outcome = _read(network, folder) if resume else None
         outcomes.append(outcome or _train(network, training, data, ensure_folder(folder), resume=resume))
-    with replacing(out / "curves.png") as part:
+    with replacing(out / CURVES) as part:
         draw_curves({one.network.label: one.history for one in outcomes}).savefig(part, dpi=150)
-    with replacing(out / "degradation.json") as part:
+    with replacing(out / RESULTS) as part:
         part.write_text(json.dumps(_describe(config, outcomes), indent=2, allow_nan=False) + "\n")
     return outcomes
 
@@ -180,6 +180,8 @@ def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: 
     for folder in folders if overwrite else ():  # nothing there may pass for a result of this experiment
         (folder / OUTCOME).unlink(missing_ok=True)
         close_run(folder)
+    for name in (RESULTS, CURVES) if overwrite else ():
+        (out / name).unlink(missing_ok=True)
     with replacing(note) as part:
         part.write_text(json.dumps(own, indent=2) + "\n")
 

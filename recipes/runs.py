@@ -23,7 +23,9 @@ FILES = (
     "samples/epoch_*.png",
     "scorer.keras",
     "source_model.keras",
+    "source_model/*",
     "supervised_model.keras",
+    "supervised_model/*",
     "target_model.keras",
 )
 

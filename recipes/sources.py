@@ -79,19 +79,23 @@ def open_source(config: TrainConfig, workers: int | None = None) -> Source:
     Raises:
         UsageError: If there is no such data, or it does not hold what it should.
     """
-    if config.data not in (*BUILT_IN, *DOWNLOADS) and Path(config.data).is_dir():
+    if _is_folder(config.data):
         return open_folder(Path(config.data), config.image_size, workers)
     return load(config.data)
 
 
+def _is_folder(source: str) -> bool:
+    return source not in (*BUILT_IN, *DOWNLOADS) and Path(source).is_dir()
+
+
 def _shape(config: TrainConfig) -> tuple[int, int, int, int]:
     """Height, width, channels and classes of a run's data."""
-    side, is_folder = config.image_size, config.data not in BUILT_IN and Path(config.data).is_dir()
-    if is_folder:
+    side = config.image_size
+    if _is_folder(config.data):
         return side, side, 3, len(classes_of(Path(config.data) / "train"))
-    if config.data in SHAPES and file_of(config.data) is None:
+    if file_of(config.data) is None and config.data in SHAPES:
         return SHAPES[config.data]
-    if config.data == "imagenet":  # the folder that the configs of ImageNet name
+    if file_of(config.data) is None and config.data == "imagenet":  # the folder that the configs of ImageNet name
         return side, side, 3, 1000
     data = load(config.data)
     return (*data.image_shape, data.classes)

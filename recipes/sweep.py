@@ -14,6 +14,7 @@ from export.bench import Row, tabulate
 from export.convert import name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
+from export.layers import in_float32
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.compress import CALIBRATION, completed, fine_tune
@@ -91,7 +92,7 @@ def _sweep_one(
     data: Dataset,
     calibration: Calibration,
 ) -> dict[str, Any]:
-    model = load_model(path)
+    model = in_float32(load_model(path))
     named = name_classes(model, data.x_test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow

@@ -86,11 +86,30 @@ def train(
             belong to it, batches do not divide among the devices, or memory runs out.
     """
     over = over or Spread()
-    with over.scope(), enough_memory(folder and folder / CHECKPOINT):
-        return _train(config, data, folder, resume, every, tensorboard, over, options)
+    options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
+    with enough_memory(folder and folder / CHECKPOINT):
+        with over.scope():
+            fitted = _fit(config, data, folder, resume, every, tensorboard, over, options)
+        trained = _network(config, data, **options)  # in float32, with its softmax, and on this device
+        trained.set_weights(fitted.weights)
+        accuracy = fitted.history["val_accuracy"][-1]
+        if config.precision != "float32":
+            size = min(fitted.size, data.tested)
+            accuracy = _accuracy(trained, data.validation(size, _targets(config, data)), size)
+    return Run(dataclasses.replace(config, batch_size=fitted.size), trained, fitted.history, accuracy, fitted.seconds)
 
 
-def _train(
+@dataclass(frozen=True)
+class _Fitted:
+    """What `fit` came to: batch size, history, seconds, and the weights as arrays of this process."""
+
+    size: int
+    history: dict[str, list[float]]
+    seconds: float
+    weights: list[np.ndarray]
+
+
+def _fit(
     config: TrainConfig,
     data: Source,
     folder: Path | None,
@@ -99,16 +118,15 @@ def _train(
     tensorboard: bool,
     over: Spread,
     options: dict[str, Any],
-) -> Run:
+) -> _Fitted:
     keras.utils.set_random_seed(config.seed)
-    options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
     with _precision(config.precision):
         network = over.network(native(_network(config, data, classifier_activation=None, **options)))
     model = Augmented(network, data.in_step(config.augment), over.forward(network))
     size = config.batch_size or batch_size_for(data.images)
     _check_shares(config, size, over)
     steps, tested = len(parts(data.images, size, over.multiple)), _test_size(data.tested, size, over.devices)
-    targets = Targets(data.classes, config.label_smoothing, Mixing(config.mixup, config.cutmix))
+    targets = _targets(config, data)
     model.compile(
         optimizer_of(config, steps * config.epochs),
         loss=targets.loss(),
@@ -157,13 +175,11 @@ def _train(
         history = fit(now, steps, config.epochs)
     if not np.isfinite(history["loss"][-1]):
         raise UsageError(f"{config.model} diverged in epoch {len(history['loss'])}; lower the learning rate")
-    seconds = time.perf_counter() - start + before.seconds
-    trained = _network(config, data, **options)  # in float32, and with its softmax
-    trained.set_weights(network.get_weights())
-    accuracy = history["val_accuracy"][-1]
-    if config.precision != "float32":
-        accuracy = _accuracy(trained, data.validation(tested, targets), tested)
-    return Run(dataclasses.replace(config, batch_size=size), trained, history, accuracy, seconds)
+    return _Fitted(size, history, time.perf_counter() - start + before.seconds, network.get_weights())
+
+
+def _targets(config: TrainConfig, data: Source) -> Targets:
+    return Targets(data.classes, config.label_smoothing, Mixing(config.mixup, config.cutmix))
 
 
 def _check_shares(config: TrainConfig, size: int, over: Spread) -> None:
@@ -337,6 +353,8 @@ def is_finished(config: TrainConfig, out: Path) -> bool:
     own = json.loads(json.dumps(asdict(config))) | {"backend": keras.backend.backend()}
     if not own["batch_size"]:
         del own["batch_size"]  # the results say what was taken
+    if not all((out / name).is_file() for name in FILES):
+        return False
     try:
         noted = json.loads((out / "config.json").read_text())
         return not _note(out / CHECKPOINT).exists() and all(noted[key] == value for key, value in own.items())
@@ -360,7 +378,7 @@ def _compare(note: Path, own: dict[str, Any]) -> None:
     except (OSError, ValueError, TypeError):
         raise UsageError(f"{note} does not say what the checkpoint belongs to; start again with --overwrite") from None
     for key, value in own.items():
-        if noted.get(key) != value:
+        if noted.get(key, value) != value:  # an earlier version may have had no such setting
             raise UsageError(f"{note} says {key} = {noted.get(key)}, not {value}; resume a run as it was started")
 
 

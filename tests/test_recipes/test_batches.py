@@ -16,6 +16,10 @@ def stream(seed=0, targets=PLAIN, **start):
     return batches(read, Y, X.shape[1:], 16, seed=seed, targets=targets, transforms=("crop", "flip"), **start)
 
 
+def from_number(number):
+    return stream(epoch=number // 3, step=number % 3)
+
+
 def same(left, right):
     (images, targets), (others, other_targets) = left, right
     return np.array_equal(targets, other_targets) and all(np.array_equal(images[key], others[key]) for key in images)
@@ -53,7 +57,7 @@ def test_targets_are_probabilities_where_they_are_soft():
 
 
 def test_a_stream_may_be_looked_at_twice():
-    batches = Stream(lambda number: stream(epoch=number // 3, step=number % 3))
+    batches = Stream(from_number)
     first = [batches[0], batches[1]]
     again = [batches[index] for index in range(7)]
     assert all(map(same, first, again))
@@ -62,16 +66,24 @@ def test_a_stream_may_be_looked_at_twice():
 
 def test_a_teacher_says_of_changed_images_what_they_are():
     teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")])
-    taught = Taught(stream(), 3, ("crop", "flip"), teacher)
+    taught = Taught(from_number, 3, ("crop", "flip"), teacher)
     assert len(taught) == 3
+    expected = [
+        keras.ops.convert_to_numpy(augment(batch, ("crop", "flip"))) for batch, _ in itertools.islice(stream(), 6)
+    ]
+    epochs = []
+    for _ in range(2):
+        taught[0]  # it may be looked at more than once
+        epochs += [taught[place][0] for place in range(3)]
+        taught.on_epoch_end()
+    for images, wanted in zip(epochs, expected, strict=True):
+        np.testing.assert_array_equal(images, wanted)
     images, targets = taught[0]
-    batch, _ = next(stream())
-    np.testing.assert_array_equal(images, keras.ops.convert_to_numpy(augment(batch, ("crop", "flip"))))
     np.testing.assert_allclose(targets, teacher.predict(images, verbose=0), rtol=1e-5)
 
 
 def test_of_a_teacher_of_logits_its_probabilities_are_taught():
     teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
-    _, targets = Taught(stream(), 3, (), teacher, logits=True)[0]
+    _, targets = Taught(from_number, 3, (), teacher, logits=True)[0]
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
     assert (targets > 0).all()
