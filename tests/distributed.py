@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 
 VIRTUAL = int(os.environ.get("VIRTUAL", "4"))
 BACKEND, OUT, IS_SPREAD = os.environ["KERAS_BACKEND"], sys.argv[1], sys.argv[2] == "spread"
@@ -35,7 +34,6 @@ def main() -> None:
         mixup=0.2,
         ema=0.5,
     )
-    config = replace(config, precision=os.environ.get("PRECISION", "float32"))
     run = train(config, data, over=over, **TINY["cifar_a"].options)
     if over is None or over.rank == 0:
         np.savez(OUT, *run.model.get_weights(), loss=run.history["val_loss"])

@@ -91,6 +91,23 @@ def test_a_figure_that_is_gone_is_a_regression():
     assert "net int8: agreement" not in other.broken, "on other data it says nothing"
 
 
+def test_a_number_of_threads_that_was_not_asked_for_is_not_lost():
+    def with_threads(name, *threads):
+        timings = tuple(replace(litert().timings[0], threads=count) for count in threads)
+        return entry(name, litert=replace(litert(), timings=timings))
+
+    assert not compare(results(with_threads("a", 1, 8)), results(with_threads("a", 1, 4)), 0.05).is_regression
+    after = results(with_threads("a", 1), with_threads("b", 1, 8))
+    lost = compare(results(with_threads("a", 1, 8)), after, 0.05)
+    assert lost.broken == {"a: LiteRT p50, threads 8": "not measured in the second run"}
+
+
+def test_the_reason_of_a_mode_that_failed_is_found():
+    before = results(entry("a", word="a.keras", mode="int8, uint8 io"), entry("b"))
+    rejected = (Rejected(name="a.keras int8", reason="too few images"),)
+    assert compare(before, results(entry("b"), rejected=rejected), 0.05).broken == {"a": "too few images"}
+
+
 def test_what_the_second_run_lacks_is_a_regression_and_what_it_adds_is_none():
     before, after = results(entry("a", word="a.keras"), entry("b")), results(entry("b"), entry("c"))
     comparison = compare(before, after, 0.05)

@@ -357,6 +357,7 @@ def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monk
         with pytest.raises(UsageError, match="spectrum") as caught:
             to_tflite(model, tmp_path / "net.tflite", test=np.ones((1, 4, 4, 1)))
         assert "\n" not in str(caught.value)
+        assert "InputLayer" not in str(caught.value)
     assert not (tmp_path / "net.tflite").exists()
 
 
@@ -381,6 +382,9 @@ def test_a_model_of_mixed_precision_becomes_a_float32_file(tmp_path, data):
     file = to_tflite(model, tmp_path / "a.tflite", test=data.x_test)
     assert file.verification.max_error < 1e-4
     assert {layer.compute_dtype for layer in quantize_aware(model, data.x_train[:40]).layers} == {"float32"}
+    code = keras.layers.Lambda(lambda x: x, name="code", dtype="mixed_bfloat16")(model.output)
+    with pytest.raises(UsageError, match="code holds Python code"):
+        to_tflite(keras.Model(model.input, code), tmp_path / "b.tflite")
 
 
 def test_a_single_score_names_one_of_two_classes(tmp_path):

@@ -89,6 +89,10 @@ LAYERS = {
     "joined": joined,
     "joined twice": lambda x: keras.layers.Concatenate()([joined(x), joined(x)]),
     "product of three": lambda x: keras.layers.Multiply()([x, keras.layers.Conv2D(8, 1)(x), x]),
+    "product of three and then of two": lambda x: keras.layers.Multiply(name="multiply_1")(
+        [keras.layers.Multiply(name="multiply")([x, keras.layers.Conv2D(8, 1)(x), x]), x]
+    ),
+    "product of one": lambda x: keras.layers.Multiply()([x]),
     "joined with nothing": lambda x: keras.layers.Concatenate()([x]),
 }
 

@@ -9,6 +9,7 @@ from tiny import run
 import recipes.adda as module
 from keras_resnets import UsageError, create_model
 from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classifier, with_statistics_of
+from recipes.checkpoint import Checkpoints
 from recipes.config import AddaConfig
 from recipes.data import load
 
@@ -147,6 +148,26 @@ class TestAdapt:
                 adapted(tmp_path / "parts")
         keras.utils.set_random_seed(99)  # what a new process draws is no matter
         parts = adapted(tmp_path / "parts", resume=True)
+        assert all(np.array_equal(*pair) for pair in zip(whole, parts, strict=True))
+
+    def test_an_interrupted_supervised_training_goes_on(self, adapted, tmp_path, monkeypatch):
+        monkeypatch.setattr(self.__class__, "config", replace(self.config, source_epochs=2))
+        whole = adapted(tmp_path / "whole")
+        real = Checkpoints.on_epoch_end
+
+        def interrupt(self, *arguments):
+            real(self, *arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Checkpoints, "on_epoch_end", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                adapted(tmp_path / "parts")
+        begun = (tmp_path / "parts" / "source_model" / "checkpoint.npz").read_bytes()
+        parts = adapted(tmp_path / "parts", resume=True)
+        assert begun
+        assert not list((tmp_path / "parts").glob("*_model/checkpoint*"))
+        assert len((tmp_path / "parts" / "source_model" / "history.csv").read_text().splitlines()) == 3
         assert all(np.array_equal(*pair) for pair in zip(whole, parts, strict=True))
 
 

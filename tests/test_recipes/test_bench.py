@@ -125,6 +125,10 @@ def test_a_model_trained_for_int8_is_measured_in_that(trained, data, tmp_path):
     assert [entry.mode for entry in results.entries] == ["int8, QAT native, uint8 io"]
     assert results.entries[0].labels == ("a", "b", "c", "d")
     assert not results.rejected
+    for others in (b"a\nb\n", b"\xff\xfe"):
+        (tmp_path / "labels.txt").write_bytes(others)
+        results = run([tmp_path / "aware.keras"], tmp_path, source=str(data.name))
+        assert results.entries[0].labels is None
 
 
 def test_a_mode_that_fails_leaves_the_others(trained, data, tmp_path, monkeypatch):

@@ -236,7 +236,9 @@ class TestRuns:
 
     def test_starting_again_leaves_nothing_of_more_seeds(self, tmp_path):
         for folder in self.open(tmp_path, seeds=[0, 1]).values():
-            (folder / "checkpoint.npz").touch()
+            (folder / "source_model").mkdir(parents=True)
+            for place in (folder, folder / "source_model"):
+                (place / "checkpoint.npz").touch()
         self.open(tmp_path, overwrite=True)
         assert not list(tmp_path.rglob("*.npz"))
         assert self.open(tmp_path, resume=True) == {0: tmp_path}

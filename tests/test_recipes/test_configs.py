@@ -48,6 +48,8 @@ def test_noise_has_the_shape_of_the_data(tmp_path, monkeypatch, blobs_file):
     assert shape("cifar100") == (32, 32, 3, 100)
     assert shape("imagenet") == (64, 64, 3, 1000)
     assert shape(blobs_file) == (16, 16, 3, 4)
+    (tmp_path / "mnist").mkdir()  # a folder of that name is no data set
+    assert shape("mnist") == (28, 28, 1, 10)
     for name in "abc":
         (tmp_path / "photos" / "train" / name).mkdir(parents=True)
     assert shape(tmp_path / "photos") == (64, 64, 3, 3)

@@ -108,6 +108,7 @@ def test_what_was_there_is_no_result_of_an_experiment_that_replaces_it(trained, 
         patched.setattr(module, "train", killed)
         with pytest.raises(KeyboardInterrupt):
             degradation(again, tmp_path, resume=False, overwrite=True)
+    assert not (tmp_path / "degradation.json").exists()
     del trained[:]
     degradation(again, tmp_path, resume=True, overwrite=False)
     assert [name for name, _ in trained] == ["plain20", "resnet20"]

@@ -4,12 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import recipes.train
 from keras_resnets import UsageError
 from recipes._backend import Spread, spread
 from recipes.batches import cut, join, parts, slices
@@ -62,6 +64,26 @@ def test_the_weights_of_two_hosts_are_those_of_one(tmp_path):
     one, many = tmp_path / "alone.npz", tmp_path / "spread.npz"
     hosts = [start(many, "spread", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **shared) for rank in range(2)]
     compare(trained(one, start(one, "alone")), trained(many, *hosts))
+
+
+def test_the_trained_network_is_built_and_tested_by_each_process_for_itself(data, monkeypatch):
+    inside = []
+
+    @contextmanager
+    def scope():
+        inside.append(True)
+        yield
+        inside.clear()
+
+    real = recipes.train._accuracy
+
+    def accuracy(*arguments):
+        assert not inside, "there JAX spreads the outputs over the hosts, and none has all of them"
+        return real(*arguments)
+
+    monkeypatch.setattr(recipes.train, "_accuracy", accuracy)
+    config = TrainConfig(model="resnet8", epochs=1, batch_size=32, precision="mixed_bfloat16")
+    assert train(config, data, over=Spread(scope=scope)).accuracy >= 0
 
 
 def test_hosts_that_find_different_checkpoints_are_one_line(data, tmp_path):

@@ -315,6 +315,9 @@ def test_a_finished_run_is_known_by_its_settings(data, tmp_path):
     assert not is_finished(replace(config, epochs=2), tmp_path)
     open_run(config, tmp_path, resume=False, overwrite=True)
     assert not is_finished(config, tmp_path), "it is being replaced"
+    close_run(tmp_path)
+    (tmp_path / "model.keras").unlink()
+    assert not is_finished(config, tmp_path), "its model is gone"
 
 
 def test_a_damaged_checkpoint_is_one_line(data, tmp_path):
