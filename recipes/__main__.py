@@ -335,7 +335,8 @@ class Export:
     """With --mode mixed and --data, instead of --plan: search for the smallest file that loses at most this share of
     accuracy against float32, 0.003 for 0.3 points, on training images that do not calibrate."""
     data: str | None = None
-    """Data the model was trained on: its training images calibrate int8, its test images check the file."""
+    """Data the model was trained on: its training images calibrate int8, its test images check the file; of an image
+    folder, 2,000 of them."""
     photos: Path | None = None
     """Folder of training photos to calibrate on instead, for a model that takes pixels from 0 to 255."""
     clipping: Literal["minmax", "percentile", "mse"] | None = None
@@ -362,18 +363,19 @@ class Export:
     """Share of the images (without --data: of noise) on which file and model must agree; below, no file is written."""
 
     def run(self) -> None:
-        from export import Calibration, get_mode, load_model, pick_calibration, read_photos, to_tflite, write_c_array
-        from recipes.data import load
+        from export import Calibration, get_mode, load_model, read_photos, to_tflite, write_c_array
+        from recipes.data import Dataset
         from recipes.progress import console
+        from recipes.sources import images_of
 
         get_mode(self.mode)
         model = load_model(self.model)
-        data = load(self.data) if self.data else None
+        data: Dataset | None = None
         calibration: Calibration | None = None
+        if self.data:
+            data, calibration = images_of(model, self.data, count=self.images, seed=self.seed)
         if self.photos:
             calibration = read_photos(self.photos, model.input_shape[1:], count=self.images, seed=self.seed)
-        elif data:
-            calibration = pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
         plan = self._read_plan()
         if self.budget is not None:
             plan = self._search_plan(model, data, calibration)
@@ -439,11 +441,13 @@ class Export:
 
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
+        if len(data.x_train) == len(calibration.images):  # all that was read of a folder
+            raise UsageError(
+                "--budget searches on images that do not calibrate: give fewer --images, or a .npz"
+            )
         import numpy as np
 
         rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)
-        if not len(rest):
-            raise UsageError(f"--budget: all {len(data.x_train)} training images calibrate; give fewer --images")
         labels = data.y_train[rest]
         chosen = list(pick_calibration(rest, labels, data.name, count=SEARCHED, seed=self.seed).indices)
         images = data.x_train[rest[chosen]]
@@ -506,17 +510,17 @@ class Diagnose:
     """Where to draw all of them, a .png, .svg or .pdf file."""
 
     def run(self) -> None:
-        from export import load_model, pick_calibration
+        from export import load_model
         from export.diagnosis import diagnose, draw_diagnosis, noise_table
         from export.files import replacing
         from keras_resnets import UsageError
-        from recipes.data import load
         from recipes.progress import console
+        from recipes.sources import images_of
 
         if self.worst < 1:
             raise UsageError(f"--worst {self.worst}: list at least 1 layer")
-        model, data = load_model(self.model), load(self.data)
-        picked = pick_calibration(data.x_train, data.y_train, data.name, count=self.images, seed=self.seed)
+        model = load_model(self.model)
+        _, picked = images_of(model, self.data, count=self.images, seed=self.seed)
         found = diagnose(model, self.file, picked.images)
         console.print(noise_table(found, self.worst, f"{self.file}: where noise enters, over {self.images} images"))
         if self.plot:

@@ -132,6 +132,10 @@ def load(source: str) -> Dataset:
         return _checked(source, _read(file))
     if source in DOWNLOADS:
         return _checked(source, _download(source))
+    if Path(source).is_dir():
+        raise UsageError(
+            f"{source} is a folder, which `train`, `export` and `diagnose` take; give a set in memory here"
+        )
     raise UsageError(
         f"no data set named {source!r}; use {', '.join((*BUILT_IN, *DOWNLOADS))}, the path of a .npz file, or put "
         f"{source}.npz into the folder that ${FOLDER_VARIABLE} names"

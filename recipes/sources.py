@@ -5,17 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 
+from export import Calibration, pick_calibration
+from keras_resnets import UsageError
 from recipes.batches import Batch, Targets
 from recipes.config import Augmentation, TrainConfig
 from recipes.data import BUILT_IN, DOWNLOADS, Dataset, file_of, load
+from recipes.decode import Files, decode
 from recipes.folders import classes_of, open_folder
 
 # Height, width, channels and classes of sets that `--smoke` would have to download
 SHAPES = {"cifar10": (32, 32, 3, 10), "cifar100": (32, 32, 3, 100), "mnist": (28, 28, 1, 10)}
 SHAPES["fashion_mnist"] = SHAPES["mnist"]
 SMOKE_BATCH, SMOKE_STEPS = 8, 2
+TESTED = 2000  # test images of a folder that are held in memory
 
 
 class Source(Protocol):
@@ -82,6 +87,39 @@ def open_source(config: TrainConfig, workers: int | None = None) -> Source:
     if _is_folder(config.data):
         return open_folder(Path(config.data), config.image_size, workers)
     return load(config.data)
+
+
+def images_of(model: keras.Model, source: str, *, count: int, seed: int) -> tuple[Dataset, Calibration]:
+    """The data that a model was trained on, and training images to calibrate on.
+
+    Args:
+        model: Says the size of a folder's images.
+        source: As `--data` takes it. Of a folder, the images to calibrate on are the training images, and up to
+            `TESTED` of `val` the test images, with the classes as equally present as they can be.
+        count: Images to calibrate on.
+        seed: Seed of the choice.
+
+    Raises:
+        UsageError: If there is no such data, it does not hold what it should, or the model's images are no squares.
+    """
+    if not _is_folder(source):
+        data = load(source)
+        return data, pick_calibration(data.x_train, data.y_train, data.name, count=count, seed=seed)
+    height, width, channels = model.input_shape[1:]
+    if height != width or channels != 3:
+        raise UsageError(f"{model.name} takes images of {height, width, channels}; those of a folder are RGB squares")
+    folder = open_folder(Path(source), height)
+
+    def some(files: Files, most: int) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        places = np.arange(len(files.labels))
+        chosen = pick_calibration(places, files.labels, source, count=most, seed=seed).indices
+        images = np.stack([decode(files.root / files.paths[place], height) for place in chosen])
+        return images, files.labels[list(chosen)], chosen
+
+    images, labels, chosen = some(folder.train, count)
+    tests, answers, _ = some(folder.val, TESTED)
+    data = Dataset(source, images, labels, tests, answers, folder.classes)
+    return data, Calibration(images, str(folder.train.root), chosen)
 
 
 def _is_folder(source: str) -> bool:

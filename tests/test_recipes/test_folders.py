@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_resnets import UsageError
+from keras_resnets import UsageError, create_model
 from recipes import folders
 from recipes.augment import Mixing
 from recipes.batches import Targets
+from recipes.data import load
 from recipes.decode import HeldOutBatches, decode, order_of
 from recipes.folders import open_folder
+from recipes.sources import images_of
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 PLAIN = Targets(3)
@@ -87,6 +89,7 @@ import multiprocessing, os, signal, sys
 from pathlib import Path
 from recipes.batches import Targets
 from recipes.folders import open_folder
+from recipes.sources import images_of
 
 if __name__ == "__main__":
     folder = open_folder(Path(sys.argv[1]), 32, workers=2)
@@ -235,6 +238,22 @@ def test_files_are_checked_once_until_one_changes(root, monkeypatch):
     assert len(checked) == 51
 
 
+def test_a_model_is_calibrated_and_tested_on_a_folder(root):
+    model = create_model("lenet5", input_shape=(32, 32, 3), classes=3)
+    data, picked = images_of(model, str(root), count=6, seed=1)
+    folder = open_folder(root, 32, workers=0)
+    assert np.bincount(folder.train.labels[list(picked.indices)]).tolist() == [2, 2, 2]
+    for image, place in zip(picked.images, picked.indices, strict=True):
+        np.testing.assert_array_equal(image, decode(folder.train.root / folder.train.paths[place], 32))
+    images, labels = folder.validation(15, PLAIN)[0]
+    np.testing.assert_array_equal(data.x_test, images)
+    np.testing.assert_array_equal(data.y_test, labels)
+    with pytest.raises(UsageError, match="those of a folder are RGB squares"):
+        images_of(create_model("lenet5", input_shape=(32, 32, 1), classes=3), str(root), count=6, seed=1)
+    with pytest.raises(UsageError, match="is a folder, which `train`, `export` and `diagnose` take"):
+        load(str(root))
+
+
 @pytest.mark.slow
 def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     out = tmp_path / "out"
@@ -249,3 +268,8 @@ def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     accuracy = (model.predict(images, verbose=0).argmax(1) == labels).mean()
     assert accuracy > 0.9
     assert f"test accuracy {accuracy:.2%}" in printed
+    options = ("--mode", "int8", "--data", root, "--labels", out / "labels.txt", "--out", out / "a.tflite")
+    code, printed, err = cli("export", out / "model.keras", *options)
+    assert (code, err) == (0, "")
+    assert "of 15 test images" in printed
+    assert f"(Keras {accuracy:.2%})" in printed
