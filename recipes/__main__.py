@@ -442,9 +442,7 @@ class Export:
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
         if len(data.x_train) == len(calibration.images):  # all that was read of a folder
-            raise UsageError(
-                "--budget searches on images that do not calibrate: give fewer --images, or a .npz"
-            )
+            raise UsageError("--budget searches on images that do not calibrate: give fewer --images, or a .npz")
         import numpy as np
 
         rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)
