@@ -140,7 +140,7 @@ def test_values_that_hardly_differ_have_a_range():
     dead = keras.layers.Conv2D(3, 1, activation="relu", bias_initializer=keras.initializers.Constant(-99.0))(inputs)
     added = keras.layers.Add()([keras.layers.Multiply()([inputs, gate]), dead])
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(added)))
-    images = np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
+    images = np.random.default_rng(0).uniform(size=(32, 8, 8, 3)).astype("float32")
     aware = quantize_aware(model, images)
     outputs = model.predict(images, verbose=0)
     assert np.abs(aware.predict(images, verbose=0) - outputs).max() < 0.05 * np.abs(outputs).max()
@@ -190,6 +190,11 @@ def test_the_file_is_as_good_as_one_that_was_calibrated(trained, aware, data, tm
     assert abs(trained_for.bytes - after.bytes) < 0.1 * after.bytes
     outputs = [np.stack(list(LiteRT(file.path).predict(data.x_test))) for file in (after, trained_for)]
     assert (outputs[0].argmax(-1) == outputs[1].argmax(-1)).mean() >= 0.95
+
+
+def test_few_images_are_told(trained, data):
+    with pytest.warns(UserWarning, match="ranges from 8 calibration images are a guess"):
+        quantize_aware(trained, data.x_train[:8])
 
 
 def test_mistakes_are_one_line(trained, aware, data, tmp_path):

@@ -196,7 +196,7 @@ def test_mistakes(trained, data):
     with pytest.raises(UsageError, match="steps"):
         prune(trained, 0.5, steps=0)
     with pytest.raises(UsageError, match="keep 'zeros'"):
-        quantize_aware(trained, data.x_train[:4], engine="tfmot", keep="zeros")
+        quantize_aware(trained, data.x_train[:40], engine="tfmot", keep="zeros")
     with pytest.raises(UsageError, match="keep 'clusters'"):
         cluster(trained, 4, keep="clusters")
     with pytest.raises(UsageError, match=r"\(2, 4\)"):
@@ -204,9 +204,9 @@ def test_mistakes(trained, data):
     with pytest.raises(UsageError, match="at least 2"):
         cluster(trained, 1)
     with pytest.raises(UsageError, match="native and tfmot"):
-        quantize_aware(trained, data.x_train[:4], engine="other")
+        quantize_aware(trained, data.x_train[:40], engine="other")
     with pytest.raises(UsageError, match="native engine cannot keep clusters"):
-        quantize_aware(trained, data.x_train[:4], keep="clusters")
+        quantize_aware(trained, data.x_train[:40], keep="clusters")
     inputs = keras.Input((8, 8, 4))
     with pytest.raises(UsageError, match="not a layer"):
         cluster(keras.Model(inputs, keras.ops.add(inputs, 1.0)), 4)
@@ -229,7 +229,7 @@ def test_mistakes_in_training(trained, data, tmp_path):
         started.fit(data.x_train, data.y_train[:-1])
     with pytest.raises(UsageError, match="end with strip"):
         to_tflite(started, tmp_path / "net.tflite", mode="int8")
-    with pytest.raises(UsageError, match="give an object"):
+    with pytest.raises(UsageError, match="or an object of a class of keras"):
         started.compile(loss="mse")
     with pytest.raises(UsageError, match="no optimizer Muon"):
         started.compile(keras.optimizers.Muon())
