@@ -172,7 +172,7 @@ def test_within_an_epoch_neither(tmp_path):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 1:
-                model.players["generator"].trainable_variables[0].assign_add(np.nan)
+                self.model.players["generator"].trainable_variables[0].assign_add(np.nan)
 
     saved = Checkpoints(tmp_path / "a.npz", Progress(), seed=0, every=1)
     with pytest.raises(UsageError, match=r"holds no numbers behind step 2 of epoch 1, which is not saved"):
