@@ -146,6 +146,8 @@ def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvSty
 def _pad(
     x: Any, kernel: int | tuple[int, int], stride: int, style: ConvStyle, name: str, zeros: int | None = None
 ) -> tuple[Any, str]:
+    if stride == 1 and isinstance(kernel, int) and zeros == (kernel - 1) / 2:
+        return x, "same"  # without a layer that pads, whose convolution costs more to train
     if zeros is not None:
         return (layers.ZeroPadding2D(zeros, name=name.replace("conv", "pad"))(x) if zeros else x), "valid"
     if kernel == 1 or stride == 1 or style.padding == "same":

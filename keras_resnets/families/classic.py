@@ -105,7 +105,8 @@ class LeNet5Spec(Spec):
         return 4
 
     def stages(self, x: Any) -> Iterator[tuple[str, Any]]:
-        x = conv_bn(centre(x), self.widths[0], 5, zeros=0, style=self.style, name="stage1_conv1")
+        x, zeros = centred(x, 5)
+        x = conv_bn(x, self.widths[0], 5, zeros=zeros, style=self.style, name="stage1_conv1")
         yield "stage1", x
         x = layers.AveragePooling2D(2, name="stage2_pool")(x)
         x = conv_bn(x, self.widths[1], 5, zeros=0, style=self.style, name="stage2_conv1")
@@ -116,13 +117,23 @@ class LeNet5Spec(Spec):
         return dense_head(features["head"], self.head_widths, classes, activation, style=self.style)
 
 
-def centre(x: Any) -> Any:
-    """Zeros around an image of less than 32 pixels: (h, w, c) -> (max(h, 32), max(w, 32), c)."""
+def centred(x: Any, kernel: int) -> tuple[Any, int]:
+    """Zeros around an image of less than 32 pixels: (h, w, c) -> (max(h, 32), max(w, 32), c).
+
+    Args:
+        x: Image, shape (batch, height, width, channels).
+        kernel: Side of the convolution behind, which pads by itself where half of it is what is missing.
+
+    Returns:
+        The image, and the rows of zeros that the convolution adds on every side.
+    """
     height, width = x.shape[1:3] if channel_axis() == -1 else x.shape[2:4]
     missing = [max(0, FIELD - (side or FIELD)) for side in (height, width)]  # an unknown size is taken for enough
-    if not any(missing):
-        return x
-    return layers.ZeroPadding2D([(zeros // 2, zeros - zeros // 2) for zeros in missing], name="stage1_field")(x)
+    if missing == [kernel - 1, kernel - 1]:
+        return x, kernel // 2
+    if any(missing):
+        x = layers.ZeroPadding2D([(zeros // 2, zeros - zeros // 2) for zeros in missing], name="stage1_field")(x)
+    return x, 0
 
 
 @dataclass(frozen=True)
@@ -217,15 +228,13 @@ class AlexNetSpec(Spec):
 
 def convolution(spec: AlexNetSpec, x: Any, index: int, name: str) -> Any:
     """The convolution of that index, activated."""
-    kernel, stride, zeros = spec.kernels[index], spec.strides[index], spec.zeros[index]
-    keeps_size = stride == 1 and kernel == 2 * zeros + 1  # as every convolution does by default, without a layer
     return conv_bn(
         x,
         spec.widths[index],
-        kernel,
-        stride=stride,
+        spec.kernels[index],
+        stride=spec.strides[index],
         groups=spec.groups[index],
-        zeros=None if keeps_size else zeros,
+        zeros=spec.zeros[index],
         style=spec.style,
         name=name,
     )

@@ -14,9 +14,8 @@ from recipes._backend._spread import Spread
 
 match keras.backend.backend():
     case "jax":
-        from keras.optimizers import Adam
-
         from recipes._backend._jax import Steps
+        from recipes._backend._jax_adam import Adam
         from recipes._backend._jax_layers import native, portable
         from recipes._backend._jax_spread import spread
     case "torch":
@@ -25,7 +24,7 @@ match keras.backend.backend():
         from recipes._backend._torch_layers import native, portable
         from recipes._backend._torch_spread import spread
     case "tensorflow":
-        from keras.optimizers import Adam
+        from keras.optimizers import Adam  # type: ignore[no-redef]
 
         from recipes._backend._keras_layers import native, portable
         from recipes._backend._tensorflow import Steps  # type: ignore[assignment]

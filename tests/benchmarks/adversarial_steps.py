@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-EPOCHS, STEPS = 7, 100  # MNIST has 937 steps in an epoch
+EPOCHS, STEPS = 15, 100  # MNIST has 937 steps in an epoch
 RATE, BETA = 2e-4, 0.5
 RESULTS = Path(__file__).with_name("adversarial.json")
 Epoch = Callable[[Iterator[tuple[np.ndarray, np.ndarray]]], Any]
