@@ -7,7 +7,7 @@ BACKENDS := tensorflow jax torch
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint pytest bench proof golden readme results edge devices adversarial browser mediapipe clean
+.PHONY: help quickstart test lint pytest bench proof golden readme results costs edge devices adversarial browser mediapipe clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: $(VENV)/.installed-test ## Measure import and build time, training and ad
 	@set -e; for backend in jax torch; do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/adversarial_steps.py; done
 	@set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python tests/benchmarks/training.py; done
 	$(BIN)/python tests/benchmarks/harness.py
+
+costs: $(VENV)/.installed-test ## Measure some steps of every config, from which follows how long it trains here
+	KERAS_BACKEND=torch $(BIN)/python tests/benchmarks/configs.py
 
 proof: $(VENV)/.installed-test ## Compare every network on all backends, its .keras file and its .tflite file: an hour
 	cd tests && ../$(BIN)/python -m proof

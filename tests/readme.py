@@ -1,7 +1,7 @@
-"""The generated parts of the README and of export/README: `make readme` writes them, a test compares them.
+"""The generated parts of the README, of export/README and of the configs: `make readme` writes them, a test compares.
 
-A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->` and comes from the registry, the golden figures
-or a result file, never from a hand.
+A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, in a config in the line that begins with "Takes:",
+and comes from the registry, the golden figures or a result file, never from a hand.
 """
 
 import importlib
@@ -41,6 +41,8 @@ ZOO = (
     "train --data cifar10 --batch-size 256 --learning-rate 0.1 --schedule cosine --warmup 0.01 --weight-decay 5e-3 "
     "--augment crop flip"
 )
+CONFIGS = ROOT / "recipes" / "configs"
+COSTS = ROOT / "tests" / "benchmarks" / "configs.json"
 DEGRADATION = ROOT / "recipes" / "results" / "degradation.json"
 CURVES = DEGRADATION.with_suffix(".png")
 STEPS = ROOT / "tests" / "benchmarks" / "adversarial.json"
@@ -396,6 +398,30 @@ PARTS = {
 }
 
 
+def configs() -> dict[Path, str]:
+    """The files of the configs, with how long each takes."""
+    costs = json.loads(COSTS.read_text())
+    environment = costs["environment"]
+    on = f"{environment['cores']} cores of an {environment['processor']}, {costs['backend']}"
+    pages = {}
+    for name, found in costs["configs"].items():
+        line = (
+            f"Takes: {duration(found['hours'])} on {on}, by {found['steps']} steps of {found['images']} (`make costs`)."
+        )
+        path = CONFIGS / f"{name}.py"
+        pages[path], count = re.subn(r"^Takes:.*$", line, path.read_text(), flags=re.M)
+        if not count:
+            sys.exit(f"{path} has no line that begins with Takes:")
+    return pages
+
+
+def duration(hours: float) -> str:
+    """In the largest unit that leaves more than one."""
+    if hours < 2:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
 def render(path: Path, text: str) -> str:
     for name, make in PARTS[path].items():
         part = make()
@@ -409,6 +435,8 @@ def render(path: Path, text: str) -> str:
 if __name__ == "__main__":
     for page in PARTS:
         page.write_text(render(page, page.read_text()))
+    for file, content in configs().items():
+        file.write_text(content)
     SCHEMA.write_text(schema())
     draw_accuracy_latency(rows()).savefig(PLOT, dpi=110)
     curves().savefig(CURVES, dpi=80)

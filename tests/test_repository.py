@@ -15,6 +15,8 @@ def test_generated_parts_of_the_readmes_are_fresh():
     for page in readme.PARTS:
         text = page.read_text()
         assert readme.render(page, text) == text
+    for file, content in readme.configs().items():
+        assert file.read_text() == content
 
 
 def test_the_schema_of_results_is_fresh():

@@ -5,6 +5,7 @@
 `imagenet` is a folder with train/CLASS/* and val/CLASS/*.
 
 Expected: a top-1 accuracy of about 76%, in the centre crop of 224 pixels.
+Takes: 131 days on 2 cores of an AMD EPYC, torch, by 4 steps of 32 (`make costs`).
 Source: Goyal et al. 2017, arXiv:1706.02677, section 5 and Table 1: batches of 256, 5 epochs of warm-up, weight decay
 1e-4. A cosine stands for its steps.
 """

@@ -5,6 +5,7 @@
 `imagenet` is a folder with train/CLASS/* and val/CLASS/*.
 
 Expected: about as much: not their procedure, but its ingredients.
+Takes: 692 days on 2 cores of an AMD EPYC, torch, by 3 steps of 32 (`make costs`).
 Source: Wightman et al. 2021, arXiv:2110.00476, Table 2, procedure A2: 300 epochs with RandAugment, mixup,
 CutMix and stochastic depth of 0.05. SGD stands for LAMB and the cross-entropy with smoothed labels for its binary one.
 """

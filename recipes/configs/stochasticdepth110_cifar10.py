@@ -3,6 +3,7 @@
     keras-resnets train --config stochasticdepth110_cifar10 --out runs/stochasticdepth110_cifar10
 
 Expected: a test accuracy of 94.75% (93.59% of constant depth).
+Takes: 4 days on 2 cores of an AMD EPYC, torch, by 8 steps of 128 (`make costs`).
 Source: Huang et al. 2016, arXiv:1603.09382, section 4: 500 epochs, p_L = 0.5.
 """
 

@@ -3,6 +3,7 @@
     keras-resnets train --config wideresnet28_10_cifar10 --out runs/wideresnet28_10_cifar10
 
 Expected: a test accuracy of 96.00% (median of five runs).
+Takes: 20 days on 2 cores of an AMD EPYC, torch, by 3 steps of 128 (`make costs`).
 Source: Zagoruyko & Komodakis 2016, arXiv:1605.07146, section 3 and Table 5: 200 epochs, weight decay 5e-4. A cosine
 stands for its steps of a fifth.
 """

@@ -89,6 +89,7 @@ def test_the_recipe_says_what_was_done(exported, trained):
     assert read_recipe(exported["float32"].path)["calibration"] is None
 
 
+@pytest.mark.once
 def test_a_foreign_json_is_no_recipe(tmp_path):
     (tmp_path / "a.tflite.json").write_text("[1]")
     (tmp_path / "b.tflite.json").write_text("{broken")
@@ -186,6 +187,7 @@ def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -215,6 +217,7 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(trained, tmp_path, optio
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.once
 def test_a_model_of_unknown_size_is_refused(tmp_path):
     model = build_tiny("plain", input_shape=(None, None, 3))
     with pytest.raises(UsageError, match=f"layer {model.inputs[0].name} takes images of any size"):
@@ -228,6 +231,7 @@ def test_a_folder_cannot_be_the_file(trained, tmp_path):
         to_tflite(trained, tmp_path / "a.tflite")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("content", [None, b"", b"not a zip archive"])
 def test_what_is_no_model_is_one_line(tmp_path, content):
     path = tmp_path / "model.keras"
@@ -261,6 +265,7 @@ def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
     assert output.tolist() == [2.0]
 
 
+@pytest.mark.once
 def test_a_file_is_held_against_the_calibration_images_and_the_test_images(trained, data, calibration, tmp_path):
     options = {"mode": "int8", "calibration": calibration.images}
     to_tflite(trained, tmp_path / "a.tflite", test=data.x_test, **options)
@@ -296,6 +301,7 @@ def test_operations_are_counted_by_kind(exported):
     assert contents.select_tf_operations == contents.dynamic_dimensions == 0
 
 
+@pytest.mark.once
 def test_calibration_is_balanced_seeded_and_in_range():
     labels = np.repeat([0, 1, 2], [50, 9, 3])
     images = np.arange(len(labels)).reshape(-1, 1, 1, 1)
@@ -311,6 +317,7 @@ def test_calibration_is_balanced_seeded_and_in_range():
             pick_calibration(images, labels, "made", **wrong)
 
 
+@pytest.mark.once
 def test_replacing_writes_all_or_nothing(tmp_path):
     path = tmp_path / "a" / "file.txt"
     with replacing(path) as part:
@@ -326,6 +333,7 @@ def test_replacing_writes_all_or_nothing(tmp_path):
     assert mode == reference.stat().st_mode & 0o777
 
 
+@pytest.mark.once
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match="No space") as stop, replacing(tmp_path / "a.npz"):
         raise OSError(28, "No space left on device")
@@ -333,6 +341,7 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.once
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
@@ -341,6 +350,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert Path(blocker).read_text() == ""
 
 
+@pytest.mark.once
 def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monkeypatch):
     spectral = user_layer(tmp_path, monkeypatch, "spectral", "keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]")
     backends_own = {
@@ -387,6 +397,7 @@ def test_a_model_of_mixed_precision_becomes_a_float32_file(tmp_path, data):
         to_tflite(keras.Model(model.input, code), tmp_path / "b.tflite")
 
 
+@pytest.mark.once
 def test_a_single_score_names_one_of_two_classes(tmp_path):
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(inputs)))
@@ -399,6 +410,7 @@ def test_a_single_score_names_one_of_two_classes(tmp_path):
     assert (wrong.agreement, wrong.accuracy, wrong.model_accuracy) == (0.0, 1.0, 0.0)
 
 
+@pytest.mark.once
 def test_only_class_scores_are_exported(tmp_path):
     inputs = keras.Input((4, 4, 1))
     with pytest.raises(UsageError, match=r"one output of class scores, \(classes,\)"):

@@ -15,6 +15,7 @@ def mixed(trained, data, calibration, out, plan):
     return to_tflite(trained, out, mode="mixed", plan=plan, calibration=calibration, test=data.x_test, min_agreement=0)
 
 
+@pytest.mark.once
 def test_what_the_plan_keeps_in_float_is_float_and_the_rest_is_not(trained, data, calibration, tmp_path):
     file = mixed(trained, data, calibration, tmp_path / "a.tflite", {"stage2_*": "float32", "*_bn2": "int8"})
     names = {layer.name for layer in trained.layers}

@@ -17,6 +17,8 @@ from export.runtimes.litert import ROUNDS, RUNS
 from keras_resnets import UsageError
 from recipes.data import load
 
+pytestmark = pytest.mark.once  # files are measured in LiteRT, and pages drawn of rows
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

@@ -3,9 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from tiny import build_tiny, randomize, run
+from tiny import TINY, build_tiny, randomize, run
+
+from keras_resnets import get_variant
+
+FIRST = {get_variant(TINY[key].name).spec.family: key for key in sorted(TINY, reverse=True)}.values()  # of each family
 
 
+@pytest.mark.parametrize(
+    "tiny", [pytest.param(key, marks=[] if key in FIRST else pytest.mark.once) for key in sorted(TINY)], indirect=True
+)
 def test_every_weight_learns(tiny):
     """One step must change every trainable weight, and BatchNorm must update its statistics."""
     rng = np.random.default_rng(0)

@@ -21,6 +21,7 @@ def test_help_names_every_command(cli):
         assert command in out
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_every_option(cli, command):
     code, out, _ = cli(command, "--help")
@@ -202,6 +203,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(cli, broken, trained, m
     assert contents(broken) == before
 
 
+@pytest.mark.once
 def test_a_mistake_has_its_exit_code_and_line_in_a_real_process():
     command = [sys.executable, "-m", "recipes", "info", "lenet"]
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
@@ -212,6 +214,7 @@ def test_a_mistake_has_its_exit_code_and_line_in_a_real_process():
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.once
 def test_an_unknown_backend_is_one_line():
     command = [sys.executable, "-m", "recipes", "list"]
     found = subprocess.run(
@@ -222,6 +225,7 @@ def test_an_unknown_backend_is_one_line():
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.once
 def test_a_closed_pipe_is_no_mistake():
     script = f"{sys.executable} -m recipes list | true; exit ${{PIPESTATUS[0]}}"
     found = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
@@ -229,6 +233,7 @@ def test_a_closed_pipe_is_no_mistake():
     assert "keras-resnets: error" not in found.stderr
 
 
+@pytest.mark.once
 def test_help_does_not_wait_for_keras():
     code = "import sys; import recipes.__main__; assert 'keras' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

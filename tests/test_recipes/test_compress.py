@@ -116,6 +116,7 @@ def test_comparing_modes_and_engines(path, tmp_path):
         sweep([path], ["float32"], [], 1, tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +139,7 @@ def test_settings_out_of_range(options, message):
         replace(CompressConfig(), **options).check()
 
 
+@pytest.mark.once
 def test_unknown_data(path, trained, tmp_path):
     trained.save(tmp_path / "alone.keras")
     with pytest.raises(UsageError, match="give --data"):

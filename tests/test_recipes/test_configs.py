@@ -23,6 +23,7 @@ def test_a_file_says_what_it_is_to_reach_and_how(name):
     text = (Path(recipes.configs.__file__).parent / f"{name}.py").read_text()
     assert re.search(rf"^    keras-resnets train --config {name} (--data imagenet )?--out runs/{name}$", text, re.M)
     assert re.search(r"^Expected: ", text, re.M)
+    assert re.search(r"^Takes: .* (minutes|hours|days) on ", text, re.M)
     assert re.search(r"^Source: ", text, re.M)
     assert list_configs()[name]
 

@@ -170,6 +170,7 @@ def test_photographs_are_turned_upright(tmp_path):
     assert upright[-1].mean() < 15
 
 
+@pytest.mark.once
 def test_pixel_statistics(root):
     folder = open_folder(root, 32, workers=0)
     mean, std = folder.pixel_stats
@@ -178,6 +179,7 @@ def test_pixel_statistics(root):
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-3)
 
 
+@pytest.mark.once
 def test_orders_are_those_of_sets_in_memory():
     np.testing.assert_array_equal(order_of(5, 2, 40), np.random.default_rng((5, 2)).permutation(40))
 
@@ -219,6 +221,7 @@ WRONG = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_would_stop_a_run_is_found_before_it(root, kind):
     spoil, message = WRONG[kind]
@@ -227,6 +230,7 @@ def test_what_would_stop_a_run_is_found_before_it(root, kind):
         open_folder(root, 32, workers=0)
 
 
+@pytest.mark.once
 def test_files_are_checked_once_until_one_changes(root, monkeypatch):
     open_folder(root, 32, workers=0)
     checked = []

@@ -83,6 +83,7 @@ def test_features_of_inception(data, tmp_path):
     np.testing.assert_allclose(inception.predict(data.x_test[:2], verbose=0), pooled, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.once
 def test_inception_of_another_network_is_refused(data, tmp_path):
     save_file({"fc.weight": np.zeros((1000, 2048), "float32")}, tmp_path / "torchvision.safetensors")
     with pytest.raises(UsageError, match=r"does not fit inceptionv3: .*fc.weight .* instead of \(2048, 1008\)"):
