@@ -16,7 +16,7 @@ from export.calibrate import warn_if_few
 from export.flatbuffer import Operation, operations
 from export.layers import PIXELS, in_float32, takes_pixels
 from export.plan import Layers
-from export.ranges import SAMPLES, Ranges, least_error
+from export.ranges import SAMPLES, Ranges, least_error, range_of_logits
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
@@ -362,6 +362,7 @@ def _set_ranges(
     for rounding, _ in rounded:
         rounding.rounds = False
     each, random = max(SAMPLES // len(images), 1), np.random.default_rng(0)
+    logits = _logits_of(rewritten)
     extremes: list[tuple[float, float]] = [(np.inf, -np.inf)] * len(rounded)
     samples: list[list[np.ndarray]] = [[] for _ in rounded]
     for first in range(0, len(images), BATCH):
@@ -369,18 +370,31 @@ def _set_ranges(
         for place, values in enumerate(keras.tree.flatten(tensors.predict_on_batch(batch))):
             least, largest = extremes[place]
             extremes[place] = min(least, float(values.min())), max(largest, float(values.max()))
-            flat, most = np.ravel(values), each * len(batch)
-            samples[place].append(flat if flat.size <= most else random.choice(flat, most))
+            told_by = values.shape[-1] if rounded[place][0].name in logits else 1  # the logits that stand beside one
+            drawn, most = np.reshape(values, (-1, told_by)), max(each * len(batch) // told_by, 1)
+            samples[place].append(drawn if len(drawn) <= most else random.choice(drawn, most))
     for (rounding, _), ends, picked in zip(rounded, extremes, samples, strict=True):
         rounding.rounds = True
         name = rounding.name.removesuffix(SUFFIX)
         is_output = any(rounding.output is one for one in rewritten.outputs)
         if name == IMAGE or is_output or ends[0] == ends[1]:
             chosen = PIXELS if name == IMAGE and pixels else ends
+        elif rounding.name in logits:
+            chosen = range_of_logits(np.concatenate(picked))
         else:
             chosen = least_error(np.concatenate(picked), *ends)
         dead = max(-chosen[0], chosen[1]) < NARROWEST  # steps of almost nothing, in which nothing could come alive
         rounding.set_weights([np.array(end) for end in ((0.0, 1.0) if dead else chosen)])
+
+
+def _logits_of(model: keras.Model) -> set[str]:
+    """Names of the layers that feed a softmax at the end."""
+    return {
+        source
+        for layer, sources in walk(model)
+        for source in sources
+        if _activation(layer) == "softmax" and any(layer.output is one for one in model.outputs)
+    }
 
 
 def is_quantize_aware(model: keras.Model) -> bool:

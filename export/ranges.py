@@ -101,7 +101,7 @@ def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT, *, pi
             samples.setdefault(name, []).append(drawn if len(drawn) <= most else random.choice(drawn, most))
     for name, picked in samples.items():
         if name in logits and clipping == "mse":
-            ranges[name] = _of_logits(np.concatenate(picked))
+            ranges[name] = range_of_logits(np.concatenate(picked))
         elif ranges[name][0] < ranges[name][1]:
             clip = _percentile if clipping == "percentile" else least_error
             ranges[name] = clip(np.concatenate(picked, axis=None), *ranges[name])
@@ -163,7 +163,12 @@ def least_error(values: np.ndarray, least: float, largest: float) -> tuple[float
     return _best_ends(least, largest, lambda *ends: counts @ np.square(centres - _rounded(centres, *ends)))
 
 
-def _of_logits(logits: np.ndarray) -> tuple[float, float]:
+def range_of_logits(logits: np.ndarray) -> tuple[float, float]:
+    """The ends of the 8-bit range at which the probabilities that a softmax makes of logits change least.
+
+    Args:
+        logits: A sample, shape (n, classes).
+    """
     least, largest = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
     expected = _softmax(logits)
     return _best_ends(least, largest, lambda *ends: np.square(_softmax(_rounded(logits, *ends)) - expected).mean())

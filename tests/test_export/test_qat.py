@@ -148,6 +148,17 @@ def test_values_that_hardly_differ_have_a_range():
     assert (0, 1) in ranges.values(), "room for what is dead to come alive"
 
 
+@pytest.mark.once
+def test_logits_are_clipped_as_those_of_a_calibrated_file():
+    inputs = keras.Input((4, 4, 3))
+    head = keras.layers.Dense(4, "softmax", name="head")
+    model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(inputs)))
+    head.bias.assign([-60.0, 0.0, 1.0, 2.0])  # a class that is never meant takes most of the full range
+    images = np.random.default_rng(0).uniform(size=(32, 4, 4, 3)).astype("float32")
+    _, ranges = strip(quantize_aware(model, images))
+    assert -20 < ranges["head"][0] <= 0 < ranges["head"][1] < 5
+
+
 def test_norms_are_folded_and_the_function_is_kept(trained, aware, data):
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in aware.layers)
     plain, ranges = strip(aware)

@@ -10,7 +10,7 @@ from export import read_photos, to_tflite
 from export._quantizer import LEAST_WEIGHTS
 from export.calibrate import PHOTOS
 from export.flatbuffer import SIGNATURE, describe, operations
-from export.ranges import SHARES, STEPS, _of_logits, _percentile, least_error, logits_of, observe
+from export.ranges import SHARES, STEPS, _percentile, least_error, logits_of, observe, range_of_logits
 from export.recipe import read_recipe
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, create_model
@@ -74,7 +74,7 @@ def test_mse_finds_the_range_of_least_error():
 def test_logits_are_clipped_where_their_probabilities_suffer_least():
     logits = np.random.default_rng(0).normal(0, 6, (500, 10))
     logits[:, 0] -= 60  # a class that is never meant takes most of the full range
-    least, largest = _of_logits(logits)
+    least, largest = range_of_logits(logits)
 
     def ties(low, high):
         best = np.sort(np.rint((np.clip(logits, low, high) - low) * STEPS / (high - low)))
@@ -139,6 +139,7 @@ def test_input_and_output_have_the_type_asked_for_and_say_the_same(trained, data
     assert describe(file.path.read_bytes()).float_operations == 0
 
 
+@pytest.mark.once
 def test_the_recipe_says_engine_clipping_and_accuracy(trained, data, calibration, tmp_path):
     file = to_tflite(
         trained,
