@@ -40,6 +40,7 @@ from export import _bridge
 from export.flatbuffer import add_signature
 from export.layers import PIXELS, takes_pixels
 from export.qat import MOVES
+from export.ranges import range_of_logits
 from export.rounding import NARROWEST
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
@@ -110,6 +111,7 @@ class Rounded:
 
     def __init__(self, model: keras.Model, keep: str | None) -> None:
         self._normalises = takes_pixels(model)
+        self._images = np.empty((0,))
         moving = {layer.name for layer in model.layers if isinstance(layer, MOVES)}
 
         def annotate(layer: Any) -> Any:
@@ -130,6 +132,7 @@ class Rounded:
         tfmot starts every range at +-6 with a slow moving average: what is clipped there at first, and in all layers
         behind, training does not mend soon.
         """
+        self._images = images
         layers = [layer for layer in self._plain.layers if not isinstance(layer.output, list)]
         probe = tf_keras.Model(self._plain.inputs, [layer.output for layer in layers])
         batches = [
@@ -150,8 +153,29 @@ class Rounded:
                     least, largest = 0.0, 1.0
                 variable.assign(min(least, 0.0) if "min" in name else max(largest, 0.0))
 
+    def settle_logits(self) -> None:
+        """Clips what a softmax at the end reads as `export.ranges` does; the moving range spans all the values."""
+        last = self.model.layers[-1]
+        if getattr(getattr(last.layer, "activation", None), "__name__", None) != "softmax":
+            return
+        source = last.input._keras_history.layer
+        features = tf_keras.Model(self.model.inputs, source.input).predict(
+            self._images, batch_size=CALIBRATING, verbose=0
+        )
+        source(features, training=False)  # leaves its kernel rounded
+        dense = isinstance(source.layer, tf_keras.layers.Dense)  # whose own call rounds what comes out
+        logits = features @ source.layer.kernel if dense else source.layer(features)
+        if dense and source.layer.use_bias:
+            logits += source.layer.bias
+        least, largest = range_of_logits(np.asarray(logits))
+        for variable in source.variables:
+            name = variable.name.rpartition("/")[2]
+            if re.fullmatch("(output|post_activation)_(min|max):0", name):
+                variable.assign(least if "min" in name else largest)
+
     def converted(self) -> bytes:
         """The int8 file, with int8 input and output."""
+        self.settle_logits()
         shape = (1, *self.model.input_shape[1:])
         function = tf.function(
             lambda image: self.model(image, training=False), input_signature=[tf.TensorSpec(shape, name="image")]
@@ -220,7 +244,9 @@ class Worker:
         self.work.read_ranges(images)
 
     def predict(self, images: np.ndarray) -> None:
-        """Writes what the model makes of images."""
+        """Writes what the model makes of images, rounded as in a file where it is trained for one."""
+        if isinstance(self.work, Rounded):
+            self.work.settle_logits()
         np.save(self.folder / "predicted.npy", self.work.model.predict(images, verbose=0), allow_pickle=False)
 
     def strip(self) -> None:

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from tiny import TINY, build_tiny
 
 from export import TfmotModel, cluster, prune, quantize_aware, to_tflite
-from export.flatbuffer import weigh
+from export.flatbuffer import operations, weigh
 from export.recipe import read_recipe
 from keras_resnets import UsageError
 
@@ -124,6 +125,25 @@ def test_a_model_trained_for_int8_becomes_a_file_without_calibration(trained, da
     assert exported.verification.accuracy > 0.9
     recipe = read_recipe(exported.path)
     assert (recipe["engine"], recipe["aware"], recipe["calibration"]) == ("tfmot", "tfmot", None)
+
+
+@pytest.mark.once
+def test_logits_are_clipped_as_those_of_a_calibrated_file(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    head = keras.layers.Dense(4, "softmax", name="head")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(x)))
+    head.bias.assign([-60.0, 0.0, 1.0, 2.0])  # a class that is never meant takes most of the full range
+    images, labels = np.random.default_rng(0).uniform(size=(64, 8, 8, 3)).astype("float32"), np.arange(64) % 4
+    aware = quantize_aware(model, images, engine="tfmot")
+    aware.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy")
+    aware.fit(images, labels)
+    file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=images)
+    interpreter = Interpreter(str(file.path))
+    (name,) = (step.inputs[0].name for step in operations(file.path.read_bytes()) if step.kind == "SOFTMAX")
+    (scale,) = (one["quantization"][0] for one in interpreter.get_tensor_details() if one["name"] == name)
+    assert 0 < scale * 255 < 20
+    assert file.verification.max_error < 0.01
 
 
 @pytest.mark.once
