@@ -12,7 +12,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,29 +154,40 @@ class Rounded:
                     least, largest = 0.0, 1.0
                 variable.assign(min(least, 0.0) if "min" in name else max(largest, 0.0))
 
-    def settle_logits(self) -> None:
-        """Clips what a softmax at the end reads as `export.ranges` does; the moving range spans all the values."""
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Meanwhile, logits that a softmax at the end reads are clipped where its probabilities suffer least.
+
+        The range that moves with the batches spans all their values.
+        """
         last = self.model.layers[-1]
         if getattr(getattr(last.layer, "activation", None), "__name__", None) != "softmax":
+            yield
             return
         source = last.input._keras_history.layer
         features = tf_keras.Model(self.model.inputs, source.input).predict(
             self._images, batch_size=CALIBRATING, verbose=0
         )
         source(features, training=False)  # leaves its kernel rounded
-        dense = isinstance(source.layer, tf_keras.layers.Dense)  # whose own call rounds what comes out
-        logits = features @ source.layer.kernel if dense else source.layer(features)
-        if dense and source.layer.use_bias:
-            logits += source.layer.bias
+        if isinstance(source.layer, tf_keras.layers.Dense):  # whose own call rounds what comes out
+            logits = features @ source.layer.kernel
+            logits = source.layer.activation.activation(logits + source.layer.bias if source.layer.use_bias else logits)
+        else:
+            logits = source.layer(features)
         least, largest = range_of_logits(np.asarray(logits))
-        for variable in source.variables:
-            name = variable.name.rpartition("/")[2]
-            if re.fullmatch("(output|post_activation)_(min|max):0", name):
-                variable.assign(least if "min" in name else largest)
+        ends = [one for one in source.variables if re.search("/(output|post_activation)_(min|max):0$", one.name)]
+        moving = [end.numpy() for end in ends]
+        if largest - least >= NARROWEST:
+            for end in ends:
+                end.assign(least if "_min" in end.name else largest)
+        try:
+            yield
+        finally:
+            for end, value in zip(ends, moving, strict=True):
+                end.assign(value)
 
     def converted(self) -> bytes:
         """The int8 file, with int8 input and output."""
-        self.settle_logits()
         shape = (1, *self.model.input_shape[1:])
         function = tf.function(
             lambda image: self.model(image, training=False), input_signature=[tf.TensorSpec(shape, name="image")]
@@ -184,7 +196,8 @@ class Rounded:
         converter.experimental_lower_to_saved_model = False
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-        return add_signature(converter.convert())
+        with self.settled():
+            return add_signature(converter.convert())
 
 
 def _config(layer: Any, moving: set[str]) -> Any:
@@ -245,9 +258,9 @@ class Worker:
 
     def predict(self, images: np.ndarray) -> None:
         """Writes what the model makes of images, rounded as in a file where it is trained for one."""
-        if isinstance(self.work, Rounded):
-            self.work.settle_logits()
-        np.save(self.folder / "predicted.npy", self.work.model.predict(images, verbose=0), allow_pickle=False)
+        with self.work.settled() if isinstance(self.work, Rounded) else nullcontext():
+            predicted = self.work.model.predict(images, verbose=0)
+        np.save(self.folder / "predicted.npy", predicted, allow_pickle=False)
 
     def strip(self) -> None:
         """Writes the weights, by layer and place."""

@@ -98,7 +98,8 @@ def quantize_aware(
     """Makes of a trained model one that trains under the rounding of an int8 file.
 
     The ranges of the activations are read off the images before the first step. The native engine takes those of the
-    least squared error and keeps them, tfmot's follow the batches. BatchNorm keeps its statistics.
+    least squared error, of what a softmax at the end reads those of the least error of its probabilities, and keeps
+    them; tfmot's follow the batches, and its file has such a range for the softmax. BatchNorm keeps its statistics.
     Compile what comes back with a small learning rate, `fit` it for a while, and give it to
     `to_tflite(mode="int8")`, which needs no calibration images then.
 
@@ -388,7 +389,7 @@ def _set_ranges(
 
 
 def _logits_of(model: keras.Model) -> set[str]:
-    """Names of the layers that feed a softmax at the end."""
+    """Names of the layers right in front of a softmax at the end."""
     return {
         source
         for layer, sources in walk(model)

@@ -147,7 +147,7 @@ def _pad(
     x: Any, kernel: int | tuple[int, int], stride: int, style: ConvStyle, name: str, zeros: int | None = None
 ) -> tuple[Any, str]:
     if stride == 1 and isinstance(kernel, int) and zeros == (kernel - 1) / 2:
-        return x, "same"  # without a layer that pads, whose convolution costs more to train
+        return x, "same"  # which trains faster than a layer that pads and a convolution
     if zeros is not None:
         return (layers.ZeroPadding2D(zeros, name=name.replace("conv", "pad"))(x) if zeros else x), "valid"
     if kernel == 1 or stride == 1 or style.padding == "same":

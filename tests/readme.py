@@ -404,7 +404,8 @@ def configs() -> dict[Path, str]:
     environment = costs["environment"]
     on = f"{environment['cores']} cores of an {environment['processor']}, {costs['backend']}"
     pages = {}
-    for name, found in costs["configs"].items():
+    for name in list_configs():
+        found = costs["configs"].get(name) or sys.exit(f"{COSTS} has no {name}; `make costs` measures it")
         line = (
             f"Takes: {duration(found['hours'])} on {on}, by {found['steps']} steps of {found['images']} (`make costs`)."
         )
@@ -416,7 +417,7 @@ def configs() -> dict[Path, str]:
 
 
 def duration(hours: float) -> str:
-    """In the largest unit that leaves more than one."""
+    """In the largest unit of which there are two."""
     if hours < 2:
         return f"{60 * hours:.0f} minutes"
     return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:,.0f} days"

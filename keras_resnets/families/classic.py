@@ -122,7 +122,7 @@ def centred(x: Any, kernel: int) -> tuple[Any, int]:
 
     Args:
         x: Image, shape (batch, height, width, channels).
-        kernel: Side of the convolution behind, which pads by itself where half of it is what is missing.
+        kernel: Odd side of the convolution behind, which pads by itself where half of it is missing on every side.
 
     Returns:
         The image, and the rows of zeros that the convolution adds on every side.

@@ -1,9 +1,9 @@
 """Settings of published results, one file each: `keras-resnets train --config NAME --out FOLDER`.
 
 A file holds `CONFIG`, a `TrainConfig`, and its docstring says what it is to reach, with which command, and what was
-measured with it; a file without such a line has not been run to its end here, and how long it takes is reckoned from a
-few steps. Its first line is its summary. Options of the command come before what the file says, and `--smoke` shows in
-seconds that it runs.
+measured with it; a file without such a line has not been run to its end here. How long it takes is reckoned from a few
+steps in every file. Its first line is its summary. Options of the command come before what the file says, and `--smoke`
+shows in seconds that it runs.
 
 Papers add the gradient of (lambda / 2) |w|^2 to the loss; the decay here is decoupled and does not pass through the
 momentum. With a momentum of 0.9 a paper's lambda is therefore ten times as much here, where the gradients of many steps

@@ -350,7 +350,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert Path(blocker).read_text() == ""
 
 
-@pytest.mark.once
 def test_what_cannot_be_exported_is_an_error_that_names_the_layer(tmp_path, monkeypatch):
     spectral = user_layer(tmp_path, monkeypatch, "spectral", "keras.ops.fft2((x, keras.ops.zeros_like(x)))[0]")
     backends_own = {

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from golden.regenerate import WEIGHTS, describe_figures, describe_weights
-from tiny import TINY, build_tiny
+from tiny import TINY, build_tiny, randomize, run
 
 import keras_resnets
 from keras_resnets import UsageError, count_macs, count_parameters, create_model, depth, get_variant, list_models
@@ -291,6 +291,16 @@ def test_a_wrong_value_is_one_clear_line(options, message):
 def test_baselines_check_their_options(name, options, message):
     with pytest.raises(UsageError, match=message):
         create_model(name, **options)
+
+
+@pytest.mark.parametrize("side", [27, 28, 32])
+def test_lenet_centres_an_image_in_a_field_of_32_pixels(side):
+    small, full = (create_model("lenet5", input_shape=(pixels, pixels, 1)) for pixels in (side, 32))
+    full.set_weights(randomize(small).get_weights())
+    images = np.random.default_rng(0).normal(size=(2, side, side, 1)).astype("float32")
+    rows = (32 - side) // 2, 32 - side - (32 - side) // 2
+    framed = np.pad(images, ((0, 0), rows, rows, (0, 0)))
+    np.testing.assert_allclose(run(small, images), run(full, framed), rtol=1e-4, atol=1e-6)
 
 
 def test_weights_come_back_from_a_path(tmp_path):
