@@ -110,7 +110,7 @@ class Train(TrainConfig):
         made = made_up(config, over.multiple) if self.smoke else None
         if not is_first:
             over.wait()  # until the first one has downloaded and checked what there is
-        config, data = made or (config, open_source(config, self.workers))
+        config, data = made or (config, open_source(config.data, config.image_size, self.workers))
         if is_first:
             over.wait()
         check(config, data)
@@ -366,14 +366,15 @@ class Export:
         from export import Calibration, get_mode, load_model, read_photos, to_tflite, write_c_array
         from recipes.data import Dataset
         from recipes.progress import console
-        from recipes.sources import images_of
+        from recipes.sources import hold, open_source
 
         get_mode(self.mode)
         model = load_model(self.model)
         data: Dataset | None = None
         calibration: Calibration | None = None
         if self.data:
-            data, calibration = images_of(model, self.data, count=self.images, seed=self.seed)
+            shape = model.input_shape[1:]
+            data, calibration = hold(open_source(self.data), shape, count=self.images, seed=self.seed)
         if self.photos:
             calibration = read_photos(self.photos, model.input_shape[1:], count=self.images, seed=self.seed)
         plan = self._read_plan()
@@ -513,12 +514,12 @@ class Diagnose:
         from export.files import replacing
         from keras_resnets import UsageError
         from recipes.progress import console
-        from recipes.sources import images_of
+        from recipes.sources import hold, open_source
 
         if self.worst < 1:
             raise UsageError(f"--worst {self.worst}: list at least 1 layer")
         model = load_model(self.model)
-        _, picked = images_of(model, self.data, count=self.images, seed=self.seed)
+        _, picked = hold(open_source(self.data), model.input_shape[1:], count=self.images, seed=self.seed)
         found = diagnose(model, self.file, picked.images)
         console.print(noise_table(found, self.worst, f"{self.file}: where noise enters, over {self.images} images"))
         if self.plot:

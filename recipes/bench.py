@@ -1,10 +1,11 @@
 """Networks and files, quantized how, on which runtime: one table of measurements. `keras-resnets bench`."""
 
+import functools
 import hashlib
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from export import Calibration, load_model, pick_calibration, to_tflite
+from export import Calibration, load_model, to_tflite
 from export.bench import mode_of
+from export.calibrate import DEFAULT_COUNT
 from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
@@ -31,8 +33,9 @@ from export.runtimes.tflm import TFLiteMicro
 from export.runtimes.vela import Vela
 from keras_resnets import UsageError, create_model, get_variant, iter_layers, list_models, model_info
 from recipes.config import SEEDS
-from recipes.data import Dataset, load
+from recipes.data import Dataset
 from recipes.progress import bar, console
+from recipes.sources import Source, hold, open_source
 
 # What counts as edge-sized: input and most multiply-accumulates. 600 M is the "mobile setting" of Zoph et al. 2018,
 # arXiv:1707.07012, section 4.2; 100 M for CIFAR is ours, a ResNet-44.
@@ -41,6 +44,9 @@ NOISE = 32  # images that stand for data where there are none
 SETTLED = 8  # of them, from which a network with random weights takes its statistics
 SPREAD = 3.0  # standard deviation of its logits, about that of a trained network
 FILES = "files"  # folder of what is exported on the way
+
+Shape = tuple[int, ...]  # of an image, (height, width, channels)
+Held = Callable[[Shape], tuple[Dataset, Calibration]]  # test images of a shape, and images to calibrate on
 
 
 @dataclass(frozen=True)
@@ -136,13 +142,14 @@ def bench(
     if seed not in SEEDS:
         raise UsageError(f"seed must be from 0 to 2**32 - 1, got {seed}")
     environment = describe_environment()  # before the load is our own
-    data = load(source) if source else _data_of(words)
+    data = open_source(source) if source else _source_of(words)
+    held = functools.cache(functools.partial(hold, data, count=DEFAULT_COUNT, seed=seed)) if data else None
     original = load_model(reference) if reference else None
     if original and not data:
         raise UsageError("--reference compares on test images: give --data, too")
     words = list(dict.fromkeys(words))
     existing = [Path(word).resolve() for word in words if _suffix(word) == ".tflite"]
-    gathering = _Gathering(data, modes, io, _Reference.of(original, data), out / FILES, seed, set(existing))
+    gathering = _Gathering(data, held, modes, io, _Reference.of(original, held), out / FILES, seed, set(existing))
     subjects: list[Subject] = []
     entries: list[Entry] = []
     rejected = []
@@ -186,7 +193,7 @@ def _suffix(word: str) -> str:
     return Path(word).suffix.lower()
 
 
-def _data_of(words: Sequence[str]) -> Dataset | None:
+def _source_of(words: Sequence[str]) -> Source | None:
     """The data that the `.keras` files were trained on, by the config.json beside each; None where it cannot be had."""
     found = {}
     for word in words:
@@ -202,7 +209,7 @@ def _data_of(words: Sequence[str]) -> Dataset | None:
         raise UsageError(f"the models are trained on {', '.join(sorted(found))}; measure those of one at a time")
     for name, note in found.items():
         try:
-            return load(name)
+            return open_source(name)
         except UsageError as mistake:
             console.print(f"without test images: {note} says {name}: {mistake}", soft_wrap=True)
     return None
@@ -216,11 +223,11 @@ class _Reference:
     named: np.ndarray
 
     @classmethod
-    def of(cls, model: keras.Model | None, data: Dataset | None) -> "_Reference | None":
-        if model is None or data is None:
+    def of(cls, model: keras.Model | None, held: Held | None) -> "_Reference | None":
+        if model is None or held is None:
             return None
         try:
-            return cls(fingerprint(model), name_classes(model, data.x_test))
+            return cls(fingerprint(model), name_classes(model, held(model.input_shape[1:])[0].x_test))
         except UsageError as mistake:
             raise UsageError(f"--reference: {mistake}") from mistake
 
@@ -229,7 +236,8 @@ class _Reference:
 class _Gathering:
     """What turns words into files to measure; `taken` are paths that nothing more is exported to."""
 
-    data: Dataset | None
+    data: Source | None
+    held: Held | None
     modes: Sequence[str]
     io: Io
     reference: _Reference | None
@@ -255,7 +263,7 @@ class _Gathering:
             model = load_model(path)
             check_exportable(model)
             stem = path.resolve().parent.name if path.stem == "model" else path.stem
-            named = name_classes(model, self.data.x_test) if self.data else None
+            named = name_classes(model, self.held(model.input_shape[1:])[0].x_test) if self.held else None
             for file in self._export(word, model, stem, _labels_beside(path, model)):
                 yield file if isinstance(file, Rejected) else Candidate(word, file, trained=True, named=named)
         else:
@@ -279,7 +287,7 @@ class _Gathering:
         runner = LiteRT(candidate.path)
         content = candidate.path.read_bytes()
         contents, recipe = describe(content), read_recipe(candidate.path)
-        data = self.data if candidate.trained else None
+        data = self.held(runner.input_shape)[0] if self.held and candidate.trained else None
         images = _noise(runner.input_shape, self.seed) if data is None else data.x_test
         if data:
             runner.check_fit(data.x_test, data.y_test)
@@ -339,9 +347,10 @@ class _Gathering:
         return path
 
     def _calibration(self, model: keras.Model) -> Calibration:
-        if self.data and model.input_shape[1:] == self.data.image_shape:
-            return pick_calibration(self.data.x_train, self.data.y_train, self.data.name, seed=self.seed)
-        return Calibration(_noise(model.input_shape[1:], self.seed), "noise")
+        shape = model.input_shape[1:]
+        if self.data and self.held and self.data.fits(shape):
+            return self.held(shape)[1]
+        return Calibration(_noise(shape, self.seed), "noise")
 
 
 def _labels_beside(path: Path, model: keras.Model) -> Metadata | None:

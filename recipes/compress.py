@@ -18,7 +18,6 @@ from export import (
     cluster,
     load_model,
     measure,
-    pick_calibration,
     prune,
     quantize_aware,
     to_tflite,
@@ -32,15 +31,16 @@ from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.batches import Batch, Targets, Taught
 from recipes.config import Augmentation, CompressConfig
-from recipes.data import Dataset, load
 from recipes.progress import FitProgress, bar, console
 from recipes.schedules import MOMENTUM, USUAL
+from recipes.sources import Source, hold, open_source
 from recipes.train import batch_size_for, jit_compile
 
 SCHEMA = 1
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 500  # images
+NOISE = 8  # images of it, which show whether a model gives probabilities
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def compress(
     out = ensure_folder(out or path.parent / "-".join(config.method))
     if (out / "compress.json").exists() and not overwrite:
         raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
-    data = load(config.data or "")
-    calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
+    side, *_ = shape = model.input_shape[1:]
+    source = open_source(config.data or "", side)
+    data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
     named = name_classes(model, data.x_test)
     given = to_tflite(
         model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration, min_agreement=0
@@ -105,8 +106,8 @@ def compress(
     result: keras.Model | TfmotModel = model
     histories = {}
     for place, method in enumerate(config.method):
-        started = start(result, method, config, config.method[:place], data, calibration.images)
-        histories[method] = fine_tune(started, method, config, data, model)
+        started = start(result, method, config, config.method[:place], source, calibration.images)
+        histories[method] = fine_tune(started, method, config, source, model)
         result = started.strip() if isinstance(started, TfmotModel) and method != "qat" else started
     name = "-".join((*config.method, config.then))
     made = to_tflite(result, out / f"{name}.tflite", mode=config.then, calibration=calibration, min_agreement=0)
@@ -182,11 +183,11 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
 
 
 def start(
-    model: keras.Model, method: str, config: CompressConfig, before: tuple[str, ...], data: Dataset, images: np.ndarray
+    model: keras.Model, method: str, config: CompressConfig, before: tuple[str, ...], data: Source, images: np.ndarray
 ) -> keras.Model | TfmotModel:
     """A model ready to be fine-tuned by one method, which keeps what the methods before it have reached."""
     if method == "prune":
-        steps = config.epochs * -(-len(data.x_train) // batch_size_for(data.images))
+        steps = config.epochs * -(-data.images // batch_size_for(data.images))
         pattern = (2, 4) if config.two_of_four else None
         return prune(model, config.sparsity, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
     kept = " and ".join({"prune": "sparsity", "cluster": "clusters"}[one] for one in before)
@@ -196,7 +197,7 @@ def start(
 
 
 def fine_tune(
-    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Dataset, teacher: keras.Model
+    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Source, teacher: keras.Model
 ) -> dict[str, list[float]]:
     """Trains a started model to say what the original one says, with a cosine to 0; the history of loss and accuracy.
 
@@ -204,14 +205,14 @@ def fine_tune(
     epoch of them than quantization had moved it.
     """
     size = batch_size_for(data.images)
-    steps = config.epochs * -(-len(data.x_train) // size)
+    steps = config.epochs * -(-data.images // size)
     usual = LEARNING_RATES[method]
     if method == "qat" and "cluster" in config.method:
         usual = OF_CLUSTERS
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate or usual, steps)
     decay = config.weight_decay if method == "prune" else None  # it would draw clusters and quantized weights together
     optimizer = keras.optimizers.SGD(schedule, MOMENTUM, nesterov=True, weight_decay=decay or None)
-    logits = _gives_logits(teacher, data.x_train[:size])
+    logits = _gives_logits(teacher)
     loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
     transforms = config.augment or ()
     each = steps // config.epochs
@@ -221,7 +222,7 @@ def fine_tune(
         targets = Targets(data.classes)
         return data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=epoch, step=step)
 
-    images = Taught(batches, each, transforms, teacher, logits=logits)
+    images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits)
     with bar(method, steps) as step:
         if isinstance(model, TfmotModel):
             model.compile(optimizer, loss)
@@ -245,8 +246,9 @@ def fine_tune(
     return {key: [float(value) for value in values] for key, values in history.history.items()}
 
 
-def _gives_logits(model: keras.Model, images: np.ndarray) -> bool:
+def _gives_logits(model: keras.Model) -> bool:
     """Whether a classifier ends without a softmax."""
+    images = np.random.default_rng(0).random((NOISE, *model.input_shape[1:]), np.float32)
     scores = model.predict_on_batch(images)
     if scores.shape[-1] < 2:
         raise UsageError(f"{model.name} gives a single score; fine-tuning takes classifiers with one a class")

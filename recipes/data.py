@@ -65,6 +65,10 @@ class Dataset:
         """Whether pixels go from 0 to 255."""
         return self.x_train.dtype == np.uint8
 
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether images are of this shape, (height, width, channels)."""
+        return tuple(shape) == self.image_shape
+
     def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
         """What of the augmentation is left to the training step: all."""
         return transforms
@@ -134,7 +138,8 @@ def load(source: str) -> Dataset:
         return _checked(source, _download(source))
     if Path(source).is_dir():
         raise UsageError(
-            f"{source} is a folder, which `train`, `export` and `diagnose` take; give a set in memory here"
+            f"{source} is a folder, which `train`, `export`, `compress`, `sweep`, `diagnose` and `bench` take; give a "
+            "set in memory here"
         )
     raise UsageError(
         f"no data set named {source!r}; use {', '.join((*BUILT_IN, *DOWNLOADS))}, the path of a .npz file, or put "

@@ -50,6 +50,11 @@ class ImageFolder:
     is_bytes = True
 
     @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.root)
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.names)
@@ -80,6 +85,11 @@ class ImageFolder:
         mean, square = sums / len(chosen)
         std = np.sqrt(np.maximum(square - mean**2, 1e-14))
         return (255 * mean).tolist(), (255 * std).tolist()
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether images can be of this shape: RGB squares of any size."""
+        height, width, channels = shape
+        return height == width and channels == 3
 
     def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
         """What of the augmentation is left to the training step: all but the crops."""

@@ -1,20 +1,17 @@
-"""Where a training run has its images from: a set in memory or a folder of any size."""
+"""Where images come from: a set in memory or a folder of any size."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
-import keras
 import numpy as np
 
 from export import Calibration, pick_calibration
 from keras_resnets import UsageError
-from recipes.batches import Batch, Targets
-from recipes.config import Augmentation, TrainConfig
+from recipes.config import TrainConfig
 from recipes.data import BUILT_IN, DOWNLOADS, Dataset, file_of, load
 from recipes.decode import Files, decode
-from recipes.folders import classes_of, open_folder
+from recipes.folders import ImageFolder, classes_of, open_folder
 
 # Height, width, channels and classes of sets that `--smoke` would have to download
 SHAPES = {"cifar10": (32, 32, 3, 10), "cifar100": (32, 32, 3, 100), "mnist": (28, 28, 1, 10)}
@@ -22,104 +19,52 @@ SHAPES["fashion_mnist"] = SHAPES["mnist"]
 SMOKE_BATCH, SMOKE_STEPS = 8, 2
 TESTED = 2000  # test images of a folder that are held in memory
 
-
-class Source(Protocol):
-    """Training and test images of some classes."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the classes, where they are known."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
-
-    @property
-    def pixel_stats(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel."""
-
-    @property
-    def images(self) -> int:
-        """Number of training images."""
-
-    @property
-    def tested(self) -> int:
-        """Number of test images."""
-
-    @property
-    def is_bytes(self) -> bool:
-        """Whether pixels go from 0 to 255."""
-
-    def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
-        """What of the augmentation is left to the training step."""
-
-    def training(
-        self,
-        size: int,
-        *,
-        seed: int,
-        targets: Targets,
-        transforms: tuple[Augmentation, ...],
-        epoch: int = 0,
-        step: int = 0,
-        multiple: int = 1,
-    ) -> Iterator[Batch]:
-        """Batches without end, as `recipes.batches.batches`."""
-
-    def validation(self, size: int, targets: Targets) -> Any:
-        """Test images and their targets, as `fit` takes them."""
+Source = Dataset | ImageFolder
 
 
-def open_source(config: TrainConfig, workers: int | None = None) -> Source:
-    """The data of a run.
+def open_source(source: str, side: int = TrainConfig.image_size, workers: int | None = None) -> Source:
+    """Opens data by name or by path.
 
     Args:
-        config: What decides the run.
+        source: As `--data` takes it.
+        side: Side of the images that a folder gives.
         workers: Processes that decode the images of a folder; None: one for each processor but one.
 
     Raises:
         UsageError: If there is no such data, or it does not hold what it should.
     """
-    if _is_folder(config.data):
-        return open_folder(Path(config.data), config.image_size, workers)
-    return load(config.data)
+    return open_folder(Path(source), side, workers) if _is_folder(source) else load(source)
 
 
-def images_of(model: keras.Model, source: str, *, count: int, seed: int) -> tuple[Dataset, Calibration]:
-    """The data that a model was trained on, and training images to calibrate on.
+def hold(source: Source, shape: Sequence[int], *, count: int, seed: int) -> tuple[Dataset, Calibration]:
+    """Test images in memory, for a model that takes images of a shape, and training images to calibrate on.
 
     Args:
-        model: Says the size of a folder's images.
-        source: As `--data` takes it. Of a folder, the images to calibrate on are the training images, and up to
-            `TESTED` of `val` the test images, with the classes as equally present as they can be.
+        source: What holds them. A set in memory is returned as it is. Of a folder, the images to calibrate on are the
+            training images, and up to `TESTED` of `val` the test images, with the classes as equally present as they
+            can be.
+        shape: (height, width, channels), which decides the side of a folder's images.
         count: Images to calibrate on.
-        seed: Seed of the choice.
+        seed: Seed of their choice; that of the test images is always the same.
 
     Raises:
-        UsageError: If there is no such data, it does not hold what it should, or the model's images are no squares.
+        UsageError: If a folder cannot give images of this shape.
     """
-    if not _is_folder(source):
-        data = load(source)
-        return data, pick_calibration(data.x_train, data.y_train, data.name, count=count, seed=seed)
-    height, width, channels = model.input_shape[1:]
-    if height != width or channels != 3:
-        raise UsageError(f"{model.name} takes images of {height, width, channels}; those of a folder are RGB squares")
-    folder = open_folder(Path(source), height)
+    if isinstance(source, Dataset):
+        return source, pick_calibration(source.x_train, source.y_train, source.name, count=count, seed=seed)
+    if not source.fits(shape):
+        raise UsageError(f"the images of {source.name} become RGB squares, and the model takes {tuple(shape)}")
 
-    def some(files: Files, most: int) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    def some(files: Files, most: int, seed: int) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         places = np.arange(len(files.labels))
-        chosen = pick_calibration(places, files.labels, source, count=most, seed=seed).indices
-        images = np.stack([decode(files.root / files.paths[place], height) for place in chosen])
+        chosen = pick_calibration(places, files.labels, source.name, count=most, seed=seed).indices
+        images = np.stack([decode(files.root / files.paths[place], shape[0]) for place in chosen])
         return images, files.labels[list(chosen)], chosen
 
-    images, labels, chosen = some(folder.train, count)
-    tests, answers, _ = some(folder.val, TESTED)
-    data = Dataset(source, images, labels, tests, answers, folder.classes)
-    return data, Calibration(images, str(folder.train.root), chosen)
+    images, labels, chosen = some(source.train, count, seed)
+    tests, answers, _ = some(source.val, TESTED, 0)
+    data = Dataset(source.name, images, labels, tests, answers, source.classes)
+    return data, Calibration(images, str(source.train.root), chosen)
 
 
 def _is_folder(source: str) -> bool:

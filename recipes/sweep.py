@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from export import Calibration, export_modes, load_model, measure, pick_calibration, quantize_aware, to_tflite
+from export import Calibration, export_modes, load_model, measure, quantize_aware, to_tflite
 from export.bench import Row, tabulate
 from export.convert import name_classes
 from export.environment import describe_environment
@@ -19,8 +20,9 @@ from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.compress import CALIBRATION, completed, fine_tune
 from recipes.config import CompressConfig
-from recipes.data import Dataset, load
+from recipes.data import Dataset
 from recipes.progress import bar
+from recipes.sources import Source, hold, open_source
 
 SCHEMA = 1
 
@@ -55,12 +57,16 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
             f"models of one sweep are trained on the same data, here and in {target}, not on "
             f"{', '.join(sorted(map(str, sources)))}; choose another --out or other models"
         )
-    data = load(sources.pop() or "")
-    calibration = pick_calibration(data.x_train, data.y_train, data.name, count=CALIBRATION, seed=config.seed)
-    results = results or {"schema": SCHEMA, "data": data.name, "test_images": len(data.x_test), "models": {}}
+    source = open_source(sources.pop() or "")
+    results = results or {"schema": SCHEMA, "data": source.name, "models": {}}
     for path, own in configs.items():
         folder = ensure_folder(out / path.resolve().parent.name)
-        results["models"][folder.name] = _sweep_one(path, folder, modes, engines, own, data, calibration)
+        model = in_float32(load_model(path))
+        data, calibration = hold(source, model.input_shape[1:], count=CALIBRATION, seed=config.seed)
+        results["test_images"] = len(data.x_test)
+        training = json.loads(path.with_name("config.json").read_text())
+        measured = _sweep_one(model, folder, modes, engines, own, source, data, calibration)
+        results["models"][folder.name] = {"training": training} | measured
         with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
             part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     return rows_of(results)
@@ -84,15 +90,15 @@ def _read(target: Path) -> dict[str, Any]:
 
 
 def _sweep_one(
-    path: Path,
+    model: keras.Model,
     folder: Path,
     modes: Sequence[str],
     engines: Sequence[str],
     config: CompressConfig,
+    source: Source,
     data: Dataset,
     calibration: Calibration,
 ) -> dict[str, Any]:
-    model = in_float32(load_model(path))
     named = name_classes(model, data.x_test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
@@ -100,14 +106,13 @@ def _sweep_one(
         files = [one.path for one in export_modes(model, outs, calibration=calibration, min_agreement=0.0)]
     for engine in engines:
         aware = quantize_aware(model, calibration.images, engine=engine)  # type: ignore[call-overload]
-        fine_tune(aware, "qat", replace(config, engine=engine), data, model)  # type: ignore[arg-type]
+        fine_tune(aware, "qat", replace(config, engine=engine), source, model)  # type: ignore[arg-type]
         files.append(to_tflite(aware, folder / f"int8-{engine}.tflite", mode="int8", min_agreement=0.0).path)
         del aware  # and its process
     with bar(f"measure {folder.name}", len(files) + ROUNDS) as step:
         measured = measure(files, data.x_test, data.y_test, on_step=step)
     return {
         "accuracy": float(np.mean(named == data.y_test)),
-        "training": json.loads(path.with_name("config.json").read_text()),
         "fine_tuning": {"epochs": config.epochs, "seed": config.seed},
         "environment": describe_environment(),
         "files": [asdict(row) for row in tabulate(measured, [named] * len(measured))],

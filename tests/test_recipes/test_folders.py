@@ -1,6 +1,7 @@
 """Image folders, from files on the disk to training."""
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_resnets import UsageError, create_model
+from keras_resnets import UsageError
 from recipes import folders
 from recipes.augment import Mixing
 from recipes.batches import Targets
 from recipes.data import load
 from recipes.decode import HeldOutBatches, decode, order_of
 from recipes.folders import open_folder
-from recipes.sources import images_of
+from recipes.sources import hold, open_source
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 PLAIN = Targets(3)
@@ -89,7 +90,7 @@ import multiprocessing, os, signal, sys
 from pathlib import Path
 from recipes.batches import Targets
 from recipes.folders import open_folder
-from recipes.sources import images_of
+from recipes.sources import hold, open_source
 
 if __name__ == "__main__":
     folder = open_folder(Path(sys.argv[1]), 32, workers=2)
@@ -243,8 +244,8 @@ def test_files_are_checked_once_until_one_changes(root, monkeypatch):
 
 
 def test_a_model_is_calibrated_and_tested_on_a_folder(root):
-    model = create_model("lenet5", input_shape=(32, 32, 3), classes=3)
-    data, picked = images_of(model, str(root), count=6, seed=1)
+    source = open_source(str(root), workers=0)
+    data, picked = hold(source, (32, 32, 3), count=6, seed=1)
     folder = open_folder(root, 32, workers=0)
     assert np.bincount(folder.train.labels[list(picked.indices)]).tolist() == [2, 2, 2]
     for image, place in zip(picked.images, picked.indices, strict=True):
@@ -252,9 +253,13 @@ def test_a_model_is_calibrated_and_tested_on_a_folder(root):
     images, labels = folder.validation(15, PLAIN)[0]
     np.testing.assert_array_equal(data.x_test, images)
     np.testing.assert_array_equal(data.y_test, labels)
-    with pytest.raises(UsageError, match="those of a folder are RGB squares"):
-        images_of(create_model("lenet5", input_shape=(32, 32, 1), classes=3), str(root), count=6, seed=1)
-    with pytest.raises(UsageError, match="is a folder, which `train`, `export` and `diagnose` take"):
+    others, again = hold(source, (16, 16, 3), count=6, seed=2)
+    assert others.x_test.shape == (15, 16, 16, 3)
+    assert again.indices != picked.indices
+    for shape in ((32, 32, 1), (32, 24, 3)):
+        with pytest.raises(UsageError, match="become RGB squares, and the model takes"):
+            hold(source, shape, count=6, seed=1)
+    with pytest.raises(UsageError, match="is a folder, which `train`, `export`, `compress`"):
         load(str(root))
 
 
@@ -277,3 +282,17 @@ def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     assert (code, err) == (0, "")
     assert "of 15 test images" in printed
     assert f"(Keras {accuracy:.2%})" in printed
+    code, _, err = cli("bench", out / "model.keras", "lenet5", "--runtime", "litert", "--out", tmp_path / "bench")
+    assert (code, err) == (0, "")
+    results = json.loads((tmp_path / "bench" / "results.json").read_text())
+    assert [entry["images"] for entry in results["entries"]] == [15, 15, None, None]  # the LeNet-5 takes grey images
+    assert results["entries"][0]["accuracy"] == pytest.approx(accuracy)
+    assert results["entries"][1]["quantization"]["calibration"] == {"source": str(root / "train"), "images": 36}
+    code, _, err = cli("compress", out / "model.keras", "--method", "prune", "qat", "--epochs", 4)
+    assert (code, err) == (0, "")
+    results = json.loads((out / "prune-qat" / "compress.json").read_text())
+    assert results["keras_accuracy"] == pytest.approx(accuracy)
+    assert min(file["accuracy"] for file in results["files"]) > 0.9
+    code, _, err = cli("sweep", out / "model.keras", "--modes", "int8", "--engines", "--out", tmp_path / "sweep")
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["test_images"] == 15
