@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from recipes.averages import AveragedStatistics
 from recipes.config import Augmentation
 
 Tensor = Any  # of whichever backend
@@ -302,6 +303,7 @@ class Augmented(keras.Model):
         network: From images to probabilities.
         transforms: What is done to the images of a batch, as `augment` takes it; images alone stay as they are.
         forward: What computes the outputs of the network in training; None: the network.
+        averages: Of the network's statistics, kept in each step of training; None: there are none.
     """
 
     def __init__(
@@ -309,13 +311,17 @@ class Augmented(keras.Model):
         network: keras.Model,
         transforms: Sequence[Augmentation],
         forward: Callable[..., Tensor] | None = None,
+        averages: AveragedStatistics | None = None,
     ) -> None:
         super().__init__(name=network.name, dtype="float32")  # the numbers; the network computes in its own types
         self.network, self._forward = network, forward or network
-        self._transforms = tuple(transforms)
+        self._transforms, self._averages = tuple(transforms), averages
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         """Classifies images or a batch with its random numbers."""
         if isinstance(inputs, dict):
             inputs = augment(inputs, self._transforms) if training else inputs["images"]
-        return (self._forward if training else self.network)(inputs, training=training)
+        outputs = (self._forward if training else self.network)(inputs, training=training)
+        if training and self._averages:
+            self._averages.update()
+        return outputs

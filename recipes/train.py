@@ -18,7 +18,7 @@ from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
 from recipes._backend import Spread, native
 from recipes.augment import Augmented, Mixing
-from recipes.averages import AveragedInTests
+from recipes.averages import AveragedInTests, AveragedStatistics
 from recipes.batches import Batch, Stream, Targets, cut, join, parts, slices
 from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
@@ -122,7 +122,8 @@ def _fit(
     keras.utils.set_random_seed(config.seed)
     with _precision(config.precision):
         network = over.network(native(_network(config, data, classifier_activation=None, **options)))
-    model = Augmented(network, data.in_step(config.augment), over.forward(network))
+    averages = AveragedStatistics(network, config.ema) if config.ema else None
+    model = Augmented(network, data.in_step(config.augment), over.forward(network), averages)
     size = config.batch_size or batch_size_for(data.images)
     _check_shares(config, size, over)
     steps, tested = len(parts(data.images, size, over.multiple)), _test_size(data.tested, size, over.devices)
@@ -143,8 +144,8 @@ def _fit(
     start = time.perf_counter()
     with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance:
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
-        if config.ema:
-            shown.append(AveragedInTests())
+        if averages:
+            shown.append(AveragedInTests(averages))
         if folder and over.rank == 0:
             shown.append(HistoryFile(folder / "history.csv", before.history))
             shown += [TensorBoard(folder / TENSORBOARD)] if tensorboard else []
