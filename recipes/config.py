@@ -60,8 +60,8 @@ class TrainConfig:
     """Stochastic depth: share of the residual branches that training leaves out of the deepest block, fewer in those
     before it; None: as the network was published."""
     ema: float = 0.0
-    """Test and keep moving averages, of the weights and of BatchNorm's statistics, that keep this share of themselves in
-    a batch, such as 0.999; 0: the weights themselves."""
+    """Test and keep moving averages of the weights and of BatchNorm's statistics, which keep this share of themselves
+    in a batch, such as 0.999; 0: the weights themselves."""
     clip: float | None = None
     """Longest gradient, as the norm over all weights; None: any."""
     accumulate: int = 1
