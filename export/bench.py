@@ -76,7 +76,7 @@ class Row:
 
 
 def measure(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     images: np.ndarray,
     labels: np.ndarray,
     *,
@@ -103,7 +103,7 @@ def measure(
     """
     if not paths:
         raise UsageError("name at least one .tflite file to measure")
-    runners = [LiteRT(path, threads) for path in paths]
+    runners = [LiteRT(Path(path), threads) for path in paths]
     for runner in runners:
         runner.check_fit(images, labels)
     predictions = []

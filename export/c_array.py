@@ -7,6 +7,18 @@ from export.files import replacing
 from keras_resnets.errors import UsageError
 
 PER_LINE = 20
+KEYWORDS = re.findall(  # of C11 and C++20
+    r"\w+",
+    """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await
+    co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do
+    double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable
+    namespace new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
+    requires restrict return short signed sizeof static static_assert static_cast struct switch template this
+    thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
+    xor_eq
+    """,
+)
 
 HEADER = """#pragma once
 
@@ -36,7 +48,7 @@ const unsigned int {name}_len = {bytes};
 """
 
 
-def write_c_array(path: Path) -> tuple[Path, Path]:
+def write_c_array(path: str | Path) -> tuple[Path, Path]:
     """Writes a file as C source and header beside it: net.tflite -> net.cc and net.h, with `net` and `net_len`.
 
     Args:
@@ -48,6 +60,7 @@ def write_c_array(path: Path) -> tuple[Path, Path]:
     Raises:
         UsageError: If there is no such file, or the folder cannot be written.
     """
+    path = Path(path)
     if not path.is_file():
         raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
     data = path.read_bytes()
@@ -64,4 +77,4 @@ def write_c_array(path: Path) -> tuple[Path, Path]:
 def array_name(path: Path) -> str:
     """The name of a file's array: net-8.tflite -> net_8."""
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
-    return f"_{name}" if name[0].isdigit() else name
+    return f"_{name}" if name[0].isdigit() or name in KEYWORDS else name

@@ -59,7 +59,7 @@ def pick_calibration(
     return Calibration(images[indices], source, tuple(indices.tolist()))
 
 
-def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
+def read_photos(folder: str | Path, shape: Sequence[int], *, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
     """Picks `count` photos of a folder, and as equally as can be of the folders in it, for a model of raw pixels.
 
     A photo is turned upright, scaled until it covers the model's image, and cut at its longer sides.
@@ -78,6 +78,7 @@ def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUN
             model's image has neither 1 nor 3 channels.
     """
     _check_pick(count, seed)
+    folder = Path(folder)
     height, width, channels = shape
     if channels not in (1, 3):
         raise UsageError(f"photos have 1 or 3 channels, the model's image has {channels}; give it its training data")
@@ -90,12 +91,14 @@ def read_photos(folder: Path, shape: Sequence[int], *, count: int = DEFAULT_COUN
     for index in indices:
         try:
             with Image.open(files[index]) as photo:
+                if photo.mode[0] in "IF":  # of more than 8 bits, which Pillow would make white
+                    raise ValueError(photo.mode)
                 upright = ImageOps.exif_transpose(photo).convert("L" if channels == 1 else "RGB")
             images.append(np.asarray(ImageOps.fit(upright, (width, height))).reshape(height, width, channels))
-        except (UnidentifiedImageError, OSError, ValueError):
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
             broken.append(str(files[index]))
     if broken:
-        raise UsageError(f"cannot read {', '.join(broken)}; replace or remove these files")
+        raise UsageError(f"cannot read {', '.join(broken)} as photos of 8 bits; replace or remove these files")
     return Calibration(np.stack(images), str(folder), indices)
 
 

@@ -88,7 +88,8 @@ def to_tflite(
         test: Images for the check, same shape and range, beside the calibration images; with neither it is on noise.
         labels: Classes of the test images, shape (m,), for the accuracies in the verification.
         min_agreement: Share of the images on which file and model must name the same class; a file below is
-            not written, nor is a float file whose outputs differ by more than rounding. 0 writes any file.
+            not written, nor is a float file whose outputs differ by more than rounding. 0 writes any file whose
+            outputs are finite.
 
     Returns:
         The file and its verification.
@@ -151,7 +152,7 @@ def export_modes(
     _check(network, outs.values(), modes, ranges, test, labels, aware=aware)
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
-    check_plan(plan or {}, {layer.name for layer in network.layers})
+    check_plan(plan or {}, [layer.name for layer in network.layers])
     if metadata is not None:
         check_metadata(metadata, network.output_shape[-1], network.input_shape[-1])
         metadata = replace(metadata, name=metadata.name or network.name)
@@ -231,6 +232,11 @@ def _images_to_compare(
 
 
 def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float, largest: float) -> None:
+    if not np.isfinite(found.max_error):
+        raise UsageError(
+            f"{out} not written: its outputs are not finite on {found.source} images; {mode.name} is too coarse for "
+            f"this model, try another mode"
+        )
     if found.agreement < min_agreement:
         raise UsageError(
             f"{out} not written: it agrees with the Keras model on {found.agreement:.1%} of {found.images} "
@@ -273,9 +279,7 @@ def _check(
             raise UsageError(f"mode {mode.name} needs training images to calibrate on; give it the model's data")
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
-            _check_fit(model, name, images)
-            if not len(images) or not np.isfinite(images).all():
-                raise UsageError(f"{name} images are {'infinite or NaN in places' if len(images) else 'none'}")
+            check_images(model, name, images)
     if labels is not None and (test is None or labels.shape != (len(test),)):
         raise UsageError(f"labels of shape {labels.shape} are not one class a test image")
     if any(mode.calibrated for mode in modes) and calibration is not None:
@@ -305,6 +309,17 @@ def check_exportable(model: keras.Model) -> None:
         raise UsageError(f"{model.name}: {', '.join(code)} holds Python code (Lambda); write it as a layer of a module")
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("LiteRT takes images as (height, width, channels); set image_data_format to channels_last")
+
+
+def check_images(model: keras.Model, name: str, images: np.ndarray) -> None:
+    """Finds images that a model cannot be calibrated or checked on.
+
+    Raises:
+        UsageError: If they do not have its input's shape, there is none, or a pixel is infinite or NaN.
+    """
+    _check_fit(model, name, images)
+    if not len(images) or not np.isfinite(images).all():
+        raise UsageError(f"{name} images are {'infinite or NaN in places' if len(images) else 'none'}")
 
 
 def _check_fit(model: keras.Model, name: str, images: np.ndarray) -> None:

@@ -11,12 +11,13 @@ import rich.box
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from export.convert import to_tflite
+from export.convert import check_exportable, check_images, to_tflite
 from export.flatbuffer import operations
 from export.loading import load_model
 from export.plan import Layers
 from export.qat import is_quantize_aware, strip
 from export.ranges import logits_of
+from export.recipe import fingerprint, read_recipe
 from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
 
@@ -41,7 +42,7 @@ class LayerNoise:
     entered: float
 
 
-def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) -> list[LayerNoise]:
+def diagnose(model: keras.Model | str | Path, path: str | Path, images: np.ndarray) -> list[LayerNoise]:
     """Runs a quantized file beside its model and compares every tensor that both have, but for logits with a softmax.
 
     Args:
@@ -56,21 +57,28 @@ def diagnose(model: keras.Model | str | Path, path: Path, images: np.ndarray) ->
     Raises:
         UsageError: If the file does not run, or was not exported from this model.
     """
+    path = Path(path)
     if not path.is_file():
         raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
     model = load_model(model) if isinstance(model, str | Path) else model
+    check_exportable(model)
+    check_images(model, "given", images)
+    mistaken = UsageError(f"{path} was not exported from this {model.name}; give it the model that it came from")
+    said = read_recipe(path).get("fingerprint")
+    if said and said != fingerprint(model):
+        raise mistaken
     if is_quantize_aware(model):
         model, _ = strip(model)
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
-    names = {layer.name for layer in model.layers}
+    names = [layer.name for layer in model.layers]
     try:
         reference, quantized = _Run(floats, names), _Run(path.read_bytes(), names)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
     shared = [name for name in quantized.indices if name in reference.indices and name not in quantized.logits]
-    if not shared:
-        raise UsageError(f"{path} has no tensor in common with {model.name}; give it the model it was exported from")
+    if not shared or reference.shapes([None, *shared]) != quantized.shapes([None, *shared]):
+        raise mistaken
     signal, noise = dict.fromkeys(shared, 0.0), dict.fromkeys(shared, 0.0)
     for image in images:
         for run in (reference, quantized):
@@ -140,7 +148,7 @@ class _Run:
         names: Names of the layers of its model.
     """
 
-    def __init__(self, data: bytes, names: set[str]) -> None:
+    def __init__(self, data: bytes, names: Sequence[str]) -> None:
         self._interpreter = open_traced(data)
         (self._input,) = self._interpreter.get_input_details()
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
@@ -148,7 +156,13 @@ class _Run:
         self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
         # They may be clipped where no probability suffers: what becomes of them is the noise of their layer.
         self.logits = logits_of(operations(data))
-        self._layers = Layers(self.indices, names)
+        computed = [step for step in operations(data) if step.kind not in ("QUANTIZE", "DEQUANTIZE")]
+        self._layers = Layers(self.indices, names, output=computed[-1].outputs[0].name)
+
+    def shapes(self, names: Sequence[str | None]) -> list[list[int]]:
+        """Of tensors, by their names; None is the image."""
+        found = (self._input if name is None else self._tensors[self.indices[name]] for name in names)
+        return [one["shape"].tolist() for one in found]
 
     def invoke(self, image: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input["index"], encode(image[None], self._input))

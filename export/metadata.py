@@ -13,6 +13,8 @@ from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
+from flatbuffers.number_types import Float32Flags, Uint8Flags, UOffsetTFlags
+from flatbuffers.table import Table
 
 from export.flatbuffer import read, write
 from keras_resnets.errors import UsageError
@@ -115,6 +117,23 @@ def read_labels(data: bytes) -> tuple[str, ...] | None:
         return None  # no archive behind the file, or a damaged, encrypted or foreign one
 
 
+def read_normalization(data: bytes) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """What is subtracted from pixels, and what they are divided by then, as a file says; None where it says nothing."""
+    try:
+        model = schema.Model.GetRootAs(data)
+        entries = [model.Metadata(place) for place in range(model.MetadataLength())]
+        buffer = next(one.Buffer() for one in entries if _text(one.Name()) == BUFFER)
+        content = model.Buffers(buffer).DataAsNumpy().tobytes()
+        root = Table(content, flatbuffers.encode.Get(UOffsetTFlags.packer_type, content, 0))
+        (graph, *_), slot = _tables(root, MODEL["subgraphs"]), SUBGRAPH["inputs"]
+        (image, *_) = _tables(graph, slot)
+        units = [one for one in _tables(image, TENSOR["process_units"]) if _byte(one, 0) == NORMALIZATION]
+        (values,) = (_table_at(one, 1) for one in units)
+        return _numbers(values, 0), _numbers(values, 1)
+    except Exception:  # no such metadata, or foreign bytes, in which reading can fail anywhere
+        return None
+
+
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -173,6 +192,28 @@ def _vector(builder: Any, offsets: Sequence[int]) -> int:
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
     return int(builder.EndVector())
+
+
+def _tables(table: Table, slot: int) -> list[Table]:
+    """The tables in a vector of a table."""
+    field = table.Offset(4 + 2 * slot)
+    first = table.Vector(field)
+    places = range(first, first + 4 * table.VectorLen(field), 4)
+    return [Table(table.Bytes, table.Indirect(place)) for place in places]
+
+
+def _table_at(table: Table, slot: int) -> Table:
+    return Table(table.Bytes, table.Indirect(table.Pos + table.Offset(4 + 2 * slot)))
+
+
+def _byte(table: Table, slot: int) -> int:
+    field = table.Offset(4 + 2 * slot)
+    return int(table.Get(Uint8Flags, table.Pos + field)) if field else 0
+
+
+def _numbers(table: Table, slot: int) -> tuple[float, ...]:
+    values = table.GetVectorAsNumpy(Float32Flags, table.Offset(4 + 2 * slot))
+    return tuple(map(float, values))
 
 
 def _floats(builder: Any, values: Sequence[float]) -> int:

@@ -1,7 +1,7 @@
 """Which layer of a mixed file computes in what: by hand, or by a search within a budget of accuracy."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ Choice = Literal["float32", "int8", "int4"]
 Plan = Mapping[str, Choice]
 
 
-def check_plan(plan: Plan, names: set[str]) -> None:
+def check_plan(plan: Plan, names: Collection[str]) -> None:
     """Finds what no network can be built after.
 
     Args:
@@ -31,15 +31,15 @@ def check_plan(plan: Plan, names: set[str]) -> None:
             raise UsageError(f"plan: no layer matches {pattern!r}; the layers are those of model.summary()")
 
 
-def resolve(plan: Plan, data: bytes, names: set[str]) -> dict[str, Choice]:
+def resolve(plan: Plan, data: bytes, names: Sequence[str]) -> dict[str, Choice]:
     """What each tensor of a float32 file is to be, by its name; tensors that are int8 are left out.
 
     The converter fuses layers (convolution, BatchNorm, activation); a fused one follows the last pattern that speaks of
-    any of its parts.
+    any of its parts. `names` are those of the model's layers, the output's at the end.
     """
     choices: dict[str, Choice] = {}
     tensors = [tensor.name for step in operations(data) for tensor in step.outputs]
-    layers = Layers(tensors, names)
+    layers = Layers(tensors, names, output=tensors[-1])
     for tensor in tensors:
         for pattern, choice in plan.items():
             if any(fnmatchcase(layer, pattern) for layer in layers.of(tensor)):
@@ -55,11 +55,12 @@ class Layers:
 
     Args:
         tensors: The names of all tensors of a file or graph.
-        names: Names of the model's layers.
+        names: Names of the model's layers, the output's at the end.
+        output: The tensor that leaves the network, to which the converter gives a name of its own.
     """
 
-    def __init__(self, tensors: Iterable[str], names: set[str]) -> None:
-        self._names = names
+    def __init__(self, tensors: Iterable[str], names: Sequence[str], output: str | None = None) -> None:
+        self._names, self._output = names, output
         words = {word for tensor in tensors for word in _words(tensor)}
         whole = any(word in names for word in words if _bare(word) == word)
         self._numbered = not whole and any(_bare(word) in names and word not in names for word in words)
@@ -70,7 +71,7 @@ class Layers:
         for word in _words(tensor):
             readings = (_bare(word), word) if self._numbered else (word, _bare(word))
             found |= dict.fromkeys([one for one in readings if one in self._names][:1])
-        return list(found)
+        return list(found) or ([self._names[-1]] if tensor == self._output else [])
 
 
 def _words(tensor: str) -> list[str]:

@@ -241,6 +241,8 @@ class Entry:
         operations: Number of operations of each kind.
         float_operations: Those that compute in floating point.
         labels: Names of the classes.
+        mean: What the file says is to be subtracted from pixels, one for all channels or one each; None: nothing.
+        std: What they are to be divided by then.
         quantization: What the recipe beside the file says: engine, clipping, calibration, plan.
         images: Test images classified.
         accuracy: Share of them that the file classifies correctly.
@@ -267,6 +269,8 @@ class Entry:
     operations: dict[str, int]
     float_operations: Count
     labels: tuple[str, ...] | None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     quantization: dict[str, Any] | None
     images: int | None
     accuracy: Share | None

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 
 from export._quantizer import FOUR_BITS, Refused, quantize
 from export.calibrate import Calibration
-from export.convert import to_tflite
+from export.convert import check_exportable, check_images, to_tflite
 from export.diagnosis import diagnose
 from export.flatbuffer import operations
 from export.layers import takes_pixels
@@ -67,13 +67,15 @@ def search_plan(
     check_clipping(clipping)
     model = load_model(model) if isinstance(model, str | Path) else model
     calibration = Calibration(calibration) if isinstance(calibration, np.ndarray) else calibration
+    check_exportable(model)
+    check_images(model, "calibration", calibration.images)
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images[:DIAGNOSED], min_agreement=0).path
         chosen = choose_clipping(clipping, MIXED, "quantizer")
         trial = _Trial(model, floats, calibration.images, chosen, images, labels, on_step)
         enough = trial.accuracy_of(floats) - budget
         plan: dict[str, Choice] = {}
-        weights = _weighted_layers(floats.read_bytes(), {layer.name for layer in model.layers})
+        weights = _weighted_layers(floats.read_bytes(), trial.names)
         if trial.accuracy(plan) < enough:
             plan = _keep_in_float(trial, enough, _noisiest(trial, calibration.images[:DIAGNOSED]), weights)
         for layer in sorted(weights.keys() - plan.keys(), key=lambda layer: -weights[layer]):
@@ -100,7 +102,7 @@ class _Trial:
         self.data = floats.read_bytes()
         pixels = takes_pixels(model) and calibration.max() > 1
         self.observed = observe(self.data, calibration, clipping, pixels=pixels)
-        self.names = {layer.name for layer in model.layers}
+        self.names = [layer.name for layer in model.layers]
 
     def write(self, plan: dict[str, Choice]) -> Path:
         path = self.floats.with_name("trial.tflite")
@@ -143,10 +145,11 @@ def _noisiest(trial: _Trial, images: np.ndarray) -> list[str]:
     return sorted(entered, key=lambda layer: -entered[layer])
 
 
-def _weighted_layers(data: bytes, names: set[str]) -> dict[str, int]:
+def _weighted_layers(data: bytes, names: Sequence[str]) -> dict[str, int]:
     """The Keras layers whose weights may have 4 bits, with the number of these."""
     weights, steps = {}, operations(data)
-    layers = Layers([step.outputs[0].name for step in steps], names)
+    tensors = [step.outputs[0].name for step in steps]
+    layers = Layers(tensors, names, output=tensors[-1])
     for step in steps:
         found = layers.of(step.outputs[0].name)
         if found and step.kind in FOUR_BITS:

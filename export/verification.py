@@ -41,7 +41,7 @@ class Verification:
 
 
 def verify(
-    path: Path, images: np.ndarray, expected: np.ndarray, source: str = "test", labels: np.ndarray | None = None
+    path: str | Path, images: np.ndarray, expected: np.ndarray, source: str = "test", labels: np.ndarray | None = None
 ) -> Verification:
     """Runs a file over images and compares it with what the Keras model said.
 
@@ -58,6 +58,7 @@ def verify(
     Raises:
         UsageError: If the file does not run.
     """
+    path = Path(path)
     outputs = np.stack(list(LiteRT(path).predict(images)))
     finite = np.isfinite(outputs).all(-1)
     errors = np.where(np.isfinite(outputs), np.abs(outputs - expected), np.inf)

@@ -364,12 +364,14 @@ class Export:
 
     def run(self) -> None:
         from export import Calibration, get_mode, load_model, read_photos, to_tflite, write_c_array
+        from export.convert import check_exportable
         from recipes.data import Dataset
         from recipes.progress import console
         from recipes.sources import hold, open_source
 
         get_mode(self.mode)
         model = load_model(self.model)
+        check_exportable(model)
         data: Dataset | None = None
         calibration: Calibration | None = None
         if self.data:
@@ -510,8 +512,10 @@ class Diagnose:
 
     def run(self) -> None:
         from export import load_model
+        from export.convert import check_exportable
         from export.diagnosis import diagnose, draw_diagnosis, noise_table
         from export.files import replacing
+        from export.report.formats import counted
         from keras_resnets import UsageError
         from recipes.progress import console
         from recipes.sources import hold, open_source
@@ -519,9 +523,11 @@ class Diagnose:
         if self.worst < 1:
             raise UsageError(f"--worst {self.worst}: list at least 1 layer")
         model = load_model(self.model)
+        check_exportable(model)
         _, picked = hold(open_source(self.data), model.input_shape[1:], count=self.images, seed=self.seed)
         found = diagnose(model, self.file, picked.images)
-        console.print(noise_table(found, self.worst, f"{self.file}: where noise enters, over {self.images} images"))
+        title = f"{self.file}: where noise enters, over {counted(len(picked.images), 'image')}"
+        console.print(noise_table(found, self.worst, title))
         if self.plot:
             with replacing(self.plot) as part:
                 draw_diagnosis(found).savefig(part, dpi=110)

@@ -20,7 +20,7 @@ from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import arithmetic, describe
-from export.metadata import Metadata, check_metadata, read_labels
+from export.metadata import Metadata, check_metadata, read_labels, read_normalization
 from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
 from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
@@ -287,6 +287,7 @@ class _Gathering:
         runner = LiteRT(candidate.path)
         content = candidate.path.read_bytes()
         contents, recipe = describe(content), read_recipe(candidate.path)
+        mean, std = read_normalization(content) or (None, None)
         data = self.held(runner.input_shape)[0] if self.held and candidate.trained else None
         images = _noise(runner.input_shape, self.seed) if data is None else data.x_test
         if data:
@@ -312,6 +313,8 @@ class _Gathering:
             operations=contents.operations,
             float_operations=contents.float_operations,
             labels=read_labels(content),
+            mean=mean,
+            std=std,
             quantization=_quantization(recipe),
             images=None if data is None else len(images),
             accuracy=None if data is None else float(np.mean(named == data.y_test)),

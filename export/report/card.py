@@ -28,7 +28,7 @@ from export.report.formats import (
     percent,
     points,
 )
-from export.report.usage import Snippet, snippets
+from export.report.usage import Snippet, foreign_range, normalizes, snippets
 from export.results import (
     AndroidFigures,
     BrowserFigures,
@@ -73,7 +73,7 @@ def describe(entry: Entry, results: Results) -> Card:
     main = [ACCURACY.text(entry), *([] if duration is None else [f"{milliseconds(duration)} ms"])]
     sections = {
         "Model": _model(entry),
-        "Input": _input(entry.input),
+        "Input": _input(entry),
         "Output": _output(entry),
         "Quantization": _quantization(entry),
         "Operations": [(kind, count(number)) for kind, number in entry.operations.items()],
@@ -114,13 +114,19 @@ def _end(end: End) -> Facts:
     return facts
 
 
-def _input(end: End) -> Facts:
+def _input(entry: Entry) -> Facts:
+    end = entry.input
     order = {1: "grey", 3: "red, green, blue"}.get(end.shape[-1], "channels last")
-    pixels = f"pixels from 0 to 255, row by row, {order}"
+    how = f"pixels from 0 to 255, row by row, {order}"
+    if normalizes(entry):
+        mean, std = (", ".join(map(float32, values or ())) for values in (entry.mean, entry.std))
+        how += f"; a pixel becomes p = (pixel - {mean}) / {std}, as the file says"
     if end.scale is None:
-        return [*_end(end), ("preprocessing", f"{pixels}, as {end.type}. {PREPROCESSING}")]
-    how = "a pixel p is stored as round(p / scale + zero-point), clipped to the type's range"
-    return [*_end(end), ("preprocessing", f"{pixels}; {how}{_stored(end)}. {PREPROCESSING}")]
+        how += f", as {end.type}"
+    else:
+        how += "; a pixel p is stored as round(p / scale + zero-point), clipped to the type's range"
+        how += "" if normalizes(entry) or foreign_range(entry) else _stored(end)
+    return [*_end(end), ("preprocessing", f"{how}. {foreign_range(entry) or PREPROCESSING}")]
 
 
 PREPROCESSING = "Networks of this package normalise inside; one from elsewhere takes the range that it was trained on."
@@ -138,11 +144,13 @@ def _stored(end: End) -> str:
 
 
 def _output(entry: Entry) -> Facts:
+    is_single = entry.output.shape[-1] == 1
     kind = "probability" if "SOFTMAX" in entry.operations else "score"
-    meaning = f"a {kind} for each class"
+    meaning = "the probability of class 1" if is_single else f"a {kind} for each class"
     if entry.output.scale is not None:
         meaning += ", stored: (stored - zero-point) x scale"
-    return [*_end(entry.output), ("meaning", f"{meaning}; the largest names the class")]
+    names = "above 0.5 it names class 1, else class 0" if is_single else "the largest names the class"
+    return [*_end(entry.output), ("meaning", f"{meaning}; {names}")]
 
 
 def _quantization(entry: Entry) -> Facts:

@@ -15,6 +15,7 @@ from export.results import End, Entry, Failure, TflmFigures
 
 ARENA_STEP = 16  # TFLite Micro aligns to it
 UNKNOWN_ARENA = 256 * 1024
+WHITE = 255
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t"}
 
 # What `tflite::MicroMutableOpResolver` adds, by the ends of its methods' names; without signal processing.
@@ -65,9 +66,10 @@ def snippets(entry: Entry) -> list[Snippet]:
         "python_file": repr(entry.file),
         "kotlin_file": json.dumps(entry.file).replace("$", "\\$"),
         "url": json.dumps("/" + quote(entry.file)),
-        "header": json.dumps(header),
+        "header": json.dumps(header, ensure_ascii=False),
         "array": array_name(Path(entry.file)),
         "shape": entry.input.shape,
+        "normalization": _normalization(entry),
         "input": _End.of(entry.input),
         "output": _End.of(entry.output),
         "browser_input": _End.of(_as_uint8(entry.input)),
@@ -79,12 +81,43 @@ def snippets(entry: Entry) -> list[Snippet]:
     def code(template: str) -> str:
         return render(f"snippets/{template}.j2", **values)
 
-    return [
+    found = [
         Snippet("Python, LiteRT", code("python"), _failure(entry.litert)),
         Snippet("Kotlin, LiteRT on Android", code("kotlin"), _failure(entry.android)),
         Snippet("JavaScript, LiteRT.js in a browser", code("javascript"), _browser_note(entry)),
         Snippet("C++, TFLite Micro on a microcontroller", code("cpp"), _micro_note(entry, kinds)),
     ]
+    first = foreign_range(entry)
+    return [replace(one, note=" ".join(filter(None, (one.note, first)))) for one in found]
+
+
+def normalizes(entry: Entry) -> bool:
+    """Whether a file says that pixels are to be shifted or scaled before the model sees them."""
+    return any(entry.mean or ()) or any(value != 1 for value in entry.std or ())
+
+
+def foreign_range(entry: Entry) -> str:
+    """What to do first where the input holds no pixels from 0 to 255 and the file does not say how to bring them."""
+    end = entry.input
+    if end.scale is None or normalizes(entry):
+        return ""
+    limits, zero_point = np.iinfo(end.type), end.zero_point or 0
+    low, high = ((limit - zero_point) * end.scale for limit in (limits.min, limits.max))
+    if high > WHITE / 2:
+        return ""
+    return (
+        f"The input holds real numbers from {low:.3g} to {high:.3g}, not pixels from 0 to 255: bring them there first, "
+        "as in training."
+    )
+
+
+def _normalization(entry: Entry) -> dict[str, list[str]] | None:
+    """What the file says, for each channel, as the templates need it."""
+    if not normalizes(entry):
+        return None
+    channels = entry.input.shape[-1]
+    values = {"mean": entry.mean or (0.0,), "std": entry.std or (1.0,)}
+    return {key: [float32(one) for one in (some * channels)[:channels]] for key, some in values.items()}
 
 
 @dataclass(frozen=True)

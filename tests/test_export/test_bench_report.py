@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -322,6 +323,86 @@ def test_python_snippet_runs_and_agrees_with_litert(tmp_path, monkeypatch, capsy
     name, index, _, score = capsys.readouterr().out.split()
     assert (name, int(index)) == ("class", expected.argmax())
     assert float(score) == pytest.approx(expected.max(), abs=1e-6)
+
+
+def test_python_snippet_normalizes_as_the_file_says(tmp_path, monkeypatch, capsys):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Dense(1, "sigmoid")(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, x)
+    photo = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.float32)
+    means, deviations = (127.5, 100.0, 90.0), (127.5, 60.0, 50.0)
+    path = to_tflite(model, tmp_path / "a.tflite").path
+    runner = LiteRT(path)
+    Image.fromarray(photo[0].astype(np.uint8)).save(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    one = entry(file=path.name, input=runner.input, output=runner.output, mean=means, std=deviations)
+    exec(snippets(one)[0].code, {})  # noqa: S102
+    (expected,) = runner.predict((photo - means) / np.array(deviations))
+    *named, score = capsys.readouterr().out.split()
+    assert named == ["class", str(int(expected[0] > 0.5)), "probability", "of", "class", "1"]
+    assert float(score) == pytest.approx(expected[0], abs=1e-6)
+    facts = describe(one, FULL).sections
+    assert "p = (pixel - 127.5, 100.0, 90.0) / 127.5, 60.0, 50.0" in dict(facts["Input"])["preprocessing"]
+    assert "above 0.5 it names class 1" in dict(facts["Output"])["meaning"]
+
+
+def test_a_range_that_holds_no_pixels_is_told():
+    narrow = entry(input=replace(entry().input, type="uint8", scale=1 / 255, zero_point=0))
+    for note in (snippet.note for snippet in snippets(narrow)):
+        assert "real numbers from 0 to 1, not pixels" in note
+    assert "255 becomes" not in dict(describe(narrow, FULL).sections["Input"])["preprocessing"]
+    assert not any("not pixels" in snippet.note for snippet in snippets(replace(narrow, mean=(0.0,), std=(255.0,))))
+
+
+def test_the_c_snippet_compiles_with_stand_ins_for_the_interpreter(tmp_path):
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    for folder, name in (("micro", "micro_interpreter"), ("micro", "micro_mutable_op_resolver"), ("schema", "schema")):
+        file = tmp_path / "tensorflow" / "lite" / folder / f"{name}{'_generated' if name == 'schema' else ''}.h"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(STAND_INS if name == "micro_interpreter" else "")
+    (tmp_path / "é.h").write_text("extern const unsigned char _[];\n")
+    float_one = replace(FLOAT_OUT, shape=(1, 1))
+    for place, changes in enumerate(
+        (
+            {},
+            {"mean": (1.0,), "std": (2.0,)},
+            {"mean": (1.0, 2.0, 3.0), "std": (2.0,), "input": FLOAT_IN, "output": float_one},
+            {"output": replace(entry().output, shape=(1, 1))},
+        )
+    ):
+        source = tmp_path / f"{place}.cc"
+        kinds = {"CONV_2D": 9, "SOFTMAX": 1}
+        source.write_text(snippets(entry(file="é.tflite", operations=kinds, **changes))[3].code)
+        command = [compiler, "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-I", str(tmp_path), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+# What the code uses of TFLite Micro.
+STAND_INS = """
+#pragma once
+#include <cstdint>
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+#define TF_LITE_ENSURE_STATUS(a) do { if ((a) != kTfLiteOk) return kTfLiteError; } while (0)
+struct TfLiteTensor { union { float* f; int8_t* int8; uint8_t* uint8; } data; };
+namespace tflite {
+struct Model;
+inline const Model* GetModel(const void*) { return nullptr; }
+template <int n> struct MicroMutableOpResolver {
+  TfLiteStatus AddConv2D() { return kTfLiteOk; }
+  TfLiteStatus AddSoftmax() { return kTfLiteOk; }
+};
+struct MicroInterpreter {
+  template <class Resolver> MicroInterpreter(const Model*, const Resolver&, uint8_t*, int) {}
+  TfLiteStatus AllocateTensors() { return kTfLiteOk; }
+  TfLiteStatus Invoke() { return kTfLiteOk; }
+  TfLiteTensor* input(int) { return nullptr; }
+  TfLiteTensor* output(int) { return nullptr; }
+};
+}
+"""
 
 
 def test_snippets_name_the_file_as_each_language_writes_it():

@@ -10,7 +10,7 @@ from keras_resnets import UsageError
 pytestmark = pytest.mark.once  # bytes in, bytes out
 
 
-@pytest.mark.parametrize("stem", ["net", "8-bit net"])
+@pytest.mark.parametrize("stem", ["net", "8-bit net", "float"])
 def test_the_array_holds_the_bytes_of_the_file(tmp_path, stem):
     path = tmp_path / f"{stem}.tflite"
     path.write_bytes(bytes(range(256)))
@@ -18,7 +18,7 @@ def test_the_array_holds_the_bytes_of_the_file(tmp_path, stem):
     text = source.read_text()
     (body,) = re.findall(r"\{(.*?)\}", text, re.DOTALL)
     assert bytes(int(word, 16) for word in body.split(",")) == path.read_bytes()
-    name = {"net": "net", "8-bit net": "_8_bit_net"}[stem]
+    name = {"net": "net", "8-bit net": "_8_bit_net", "float": "_float"}[stem]
     assert f"const unsigned char {name}[]" in text
     assert f"{name}_len = 256;" in text
     assert f"extern const unsigned char {name}[];" in header.read_text()

@@ -20,7 +20,7 @@ from export import (
 )
 from export.convert import load_model, name_classes
 from export.files import ensure_folder, replacing
-from export.flatbuffer import describe
+from export.flatbuffer import describe, read, write
 from export.layers import takes_pixels
 from export.recipe import read_recipe, recipe_path
 from export.runtimes.litert import LiteRT
@@ -157,6 +157,18 @@ def test_a_float_file_that_names_the_same_classes_with_other_outputs_is_refused(
     monkeypatch.setattr("export.convert._convert", converted_to(content))
     with pytest.raises(UsageError, match="more than float32 explains"):
         to_tflite(trained, tmp_path / "a.tflite", test=data.x_test)
+    assert not (tmp_path / "a.tflite").exists()
+
+
+def test_a_file_whose_outputs_are_not_finite_is_refused_whatever_is_asked(trained, data, tmp_path, monkeypatch):
+    model = read(to_tflite(trained, tmp_path / "good.tflite").path.read_bytes())
+    graph = model.subgraphs[0]
+    dense = next(one for one in graph.operators if b"head_dense" in graph.tensors[one.outputs[0]].name)
+    bias = model.buffers[graph.tensors[dense.inputs[2]].buffer]
+    bias.data = np.full(4, np.inf, np.float32).view(np.uint8)
+    monkeypatch.setattr("export.convert._convert", converted_to(write(model)))
+    with pytest.raises(UsageError, match="outputs are not finite on test images"):
+        to_tflite(trained, tmp_path / "a.tflite", test=data.x_test, min_agreement=0)
     assert not (tmp_path / "a.tflite").exists()
 
 

@@ -1,7 +1,9 @@
 """Noise that was put into one layer is found there."""
 
+import keras
 import numpy as np
 import pytest
+from tiny import build_tiny
 
 from export import diagnose, pick_calibration, quantize_aware, to_tflite
 from export.diagnosis import NO_NOISE, draw_diagnosis, noise_table
@@ -65,3 +67,16 @@ def test_a_foreign_file_is_one_line(trained, data, tmp_path):
         diagnose(trained, tmp_path / "broken.tflite", data.x_train[:4])
     with pytest.raises(UsageError, match="no file"):
         diagnose(trained, tmp_path / "none.tflite", data.x_train[:4])
+    with pytest.raises(UsageError, match="given images are none"):
+        diagnose(trained, tmp_path / "broken.tflite", data.x_train[:0])
+
+
+def test_a_file_of_another_model_is_one_line(trained, int8, data, tmp_path):
+    other = keras.models.clone_model(trained)  # with other weights
+    with pytest.raises(UsageError, match="was not exported from this"):
+        diagnose(other, int8, data.x_train[:4])
+    nine = build_tiny("cifar_a", classes=9)
+    file = to_tflite(nine, tmp_path / "nine.tflite").path
+    file.with_name(f"{file.name}.json").unlink()  # it says so itself
+    with pytest.raises(UsageError, match="was not exported from this"):
+        diagnose(trained, file, data.x_train[:4])

@@ -13,7 +13,7 @@ from flatbuffers import encode, number_types
 
 from export import Metadata, pick_calibration, to_tflite
 from export.flatbuffer import read
-from export.metadata import LONGEST, read_labels
+from export.metadata import LONGEST, read_labels, read_normalization
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError
 
@@ -117,6 +117,19 @@ def archive(content, name="labels.txt"):
 def test_labels_are_read_back(export):
     assert read_labels(export(metadata=FULL).read_bytes()) == LABELS
     assert read_labels(export().read_bytes()) is None
+
+
+def test_normalization_is_read_back(export, data):
+    assert read_normalization(export().read_bytes()) is None
+    content = export(metadata=FULL).read_bytes()
+    assert read_normalization(content) == ((1.0, 2.0, 3.0), (4.0,))
+    assert read_normalization(content[: len(content) // 2]) is None
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 20):
+            damaged[place] ^= 255
+        read_normalization(bytes(damaged))  # says something or nothing
 
 
 @pytest.mark.parametrize(

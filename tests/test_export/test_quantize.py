@@ -210,7 +210,7 @@ def photos(tmp_path):
 
 @pytest.mark.once
 def test_photos_become_images_of_the_models_shape(photos):
-    picked = read_photos(photos, (16, 12, 3), count=4, seed=1)
+    picked = read_photos(str(photos), (16, 12, 3), count=4, seed=1)
     assert picked.images.shape == (4, 16, 12, 3)
     assert picked.images.dtype == np.uint8
     assert len(set(picked.indices)) == 4
@@ -245,7 +245,8 @@ def test_a_photo_is_covered_not_squeezed(tmp_path):
 def test_mistakes_with_photos_are_one_line(photos, tmp_path):
     (photos / "broken.png").write_text("no photo")
     (photos / "empty.jpg").write_text("")
-    with pytest.raises(UsageError, match=r"cannot read .*broken.png, .*empty.jpg"):
+    Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(photos / "sixteen.png")
+    with pytest.raises(UsageError, match=r"cannot read .*broken.png, .*empty.jpg, .*sixteen.png as photos of 8 bits"):
         read_photos(photos, (16, 16, 3))
     with pytest.raises(UsageError, match="no photos in"):
         read_photos(tmp_path / "none", (16, 16, 3))
