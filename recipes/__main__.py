@@ -213,7 +213,7 @@ class _Game(_Runs):
     def _play(self, config: "DcganConfig | GanConfig") -> None:
         from dataclasses import asdict, replace
 
-        from recipes.data import load
+        from recipes.data import load, pixel_limit
         from recipes.generation import (
             SCORES,
             Scorer,
@@ -227,12 +227,14 @@ class _Game(_Runs):
         from recipes.progress import console
         from recipes.runs import write_metrics
 
-        data = in_bytes(load(config.data))
+        loaded = load(config.data)
+        data = in_bytes(loaded)
         check(config, data)
         given = read_scorer(self.scorer, data) if self.scorer else None
         inception = inception_features(self.inception, data.image_shape) if self.inception else None
         folders = self._open(config, prolongs=["epochs"])
-        scorer = Scorer(given or train_scorer(data, self.out / "scorer.keras"), inception)
+        white = pixel_limit(loaded.x_train) if given else 255  # as the given one was trained
+        scorer = Scorer(given or train_scorer(data, self.out / "scorer.keras"), inception, white)
         runs = [
             generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)
             for seed, folder in folders.items()
@@ -445,7 +447,10 @@ class Export:
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
         if len(data.x_train) == len(calibration.images):  # all that was read of a folder
-            raise UsageError("--budget searches on images that do not calibrate: give fewer --images, or a .npz")
+            raise UsageError(
+                "--budget searches on training images that do not calibrate: give fewer --images, in place of a folder "
+                "a .npz"
+            )
         import numpy as np
 
         rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)

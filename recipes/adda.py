@@ -234,9 +234,10 @@ def check(config: AddaConfig) -> None:
         UsageError: If a setting is out of range, the domains do not go together, or the model cannot be adapted.
     """
     config.check()
-    source, _ = domains(config)
+    source, target = domains(config)
     name, options = network(config)
-    check_training(TrainConfig(model=name, data=source.name, seed=config.seed), source)
+    for one in (source, target):
+        check_training(TrainConfig(model=name, data=one.name, augment=config.augment, seed=config.seed), one)
     encoder_of(create_model(name, input_shape=source.image_shape, classes=source.classes, **options))
 
 

@@ -204,7 +204,7 @@ def _source_of(words: Sequence[str]) -> Source | None:
             except (OSError, ValueError, KeyError, TypeError):  # not of `keras-resnets train`
                 continue
             if isinstance(name, str):
-                found[name] = note
+                found[str(Path(name))] = note  # a folder may have been written with a slash behind it
     if len(found) > 1:
         raise UsageError(f"the models are trained on {', '.join(sorted(found))}; measure those of one at a time")
     for name, note in found.items():

@@ -22,7 +22,7 @@ from export import (
     quantize_aware,
     to_tflite,
 )
-from export.convert import name_classes
+from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
@@ -34,7 +34,7 @@ from recipes.config import Augmentation, CompressConfig
 from recipes.progress import FitProgress, bar, console
 from recipes.schedules import MOMENTUM, USUAL
 from recipes.sources import Source, hold, open_source
-from recipes.train import batch_size_for, jit_compile
+from recipes.train import batch_size_for, check_pixels, jit_compile
 
 SCHEMA = 1
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
@@ -92,12 +92,14 @@ def compress(
     """
     config.check()
     model = in_float32(load_model(path))
+    check_exportable(model)
     config = completed(config, path)
     out = ensure_folder(out or path.parent / "-".join(config.method))
     if (out / "compress.json").exists() and not overwrite:
         raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
     side, *_ = shape = model.input_shape[1:]
     source = open_source(config.data or "", side)
+    check_pixels(config.augment or (), source)
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
     named = name_classes(model, data.x_test)
     given = to_tflite(

@@ -88,8 +88,7 @@ class ImageFolder:
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether images can be of this shape: RGB squares of any size."""
-        height, width, channels = shape
-        return height == width and channels == 3
+        return len(shape) == 3 and None not in shape and shape[0] == shape[1] and shape[2] == 3
 
     def in_step(self, transforms: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
         """What of the augmentation is left to the training step: all but the crops."""

@@ -232,13 +232,16 @@ class Scorer:
     """A classifier of the real images, in whose features samples are compared with them.
 
     Args:
-        model: Takes pixels from 0 to 255; its last dense layer names the class.
+        model: Its last dense layer names the class.
         inception: `inception_features`, for the Fréchet distance as it is published, precision and recall.
+        white: The model takes pixels from 0 to this, 255 or 1.
     """
 
-    def __init__(self, model: keras.Model, inception: keras.Model | None = None) -> None:
+    def __init__(self, model: keras.Model, inception: keras.Model | None = None, white: int = 255) -> None:
         self.model = model
-        self._both = keras.Model(model.input, [head_of(model).input, model.output])
+        image = keras.Input(model.input_shape[1:])
+        both = keras.Model(model.input, [head_of(model).input, model.output])
+        self._both = keras.Model(image, both(keras.layers.Rescaling(white / 255)(image)))
         self._inception = inception
 
     def score(self, samples: np.ndarray, data: Dataset) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def open_runs(
         seeds: One seed, whose files lie in `out` itself, or several, each with a folder in it.
         resume: Whether to go on with what is there; where nothing is, runs start.
         overwrite: Whether to start again where runs are: their files are removed.
-        prolongs: Settings that a resumed run may have other values of.
+        prolongs: Settings that a resumed run may have larger values of.
 
     Returns:
         The folder of each seed.
@@ -87,7 +87,8 @@ def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str]) -> None:
     for key in sorted(own.keys() | noted.keys()):
         given, before = own.get(key), noted.get(key)
         grown = key == "seeds" and before and len(before) > 1 and set(before) <= set(given or [])
-        if given != before and not grown and key not in prolongs:
+        grown = grown or (key in prolongs and before is not None and given > before)
+        if given != before and not grown:
             raise UsageError(
                 f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
                 f"another --out"

@@ -102,4 +102,4 @@ def made_up(config: TrainConfig, multiple: int = 1) -> tuple[TrainConfig, Datase
     labels = np.arange(count) % classes
     test = slice(0, batch)
     data = Dataset("made up", images, labels, images[test], labels[test], classes)
-    return replace(config, epochs=1, batch_size=batch), data
+    return replace(config, epochs=1, batch_size=batch, accumulate=min(config.accumulate, SMOKE_STEPS)), data

@@ -12,7 +12,7 @@ import numpy as np
 
 from export import Calibration, export_modes, load_model, measure, quantize_aware, to_tflite
 from export.bench import Row, tabulate
-from export.convert import name_classes
+from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.layers import in_float32
@@ -51,17 +51,19 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     configs = {path: completed(config, path) for path in models}
     target = ensure_folder(out) / "sweep.json"
     results = _read(target)
-    sources = {one.data for one in configs.values()} | ({results["data"]} if results else set())
+    sources = {str(Path(one.data or "")) for one in configs.values()} | ({results["data"]} if results else set())
     if len(sources) != 1:
         raise UsageError(
             f"models of one sweep are trained on the same data, here and in {target}, not on "
             f"{', '.join(sorted(map(str, sources)))}; choose another --out or other models"
         )
-    source = open_source(sources.pop() or "")
-    results = results or {"schema": SCHEMA, "data": source.name, "models": {}}
+    (name,) = sources
+    results = results or {"schema": SCHEMA, "data": name, "models": {}}
     for path, own in configs.items():
         folder = ensure_folder(out / path.resolve().parent.name)
         model = in_float32(load_model(path))
+        check_exportable(model)
+        source = open_source(name, model.input_shape[1])
         data, calibration = hold(source, model.input_shape[1:], count=CALIBRATION, seed=config.seed)
         results["test_images"] = len(data.x_test)
         training = json.loads(path.with_name("config.json").read_text())

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -281,7 +281,19 @@ def check(config: TrainConfig, data: Source) -> None:
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("images are (height, width, channels); set Keras's image_data_format to channels_last")
     get_variant(config.model).resolve_input(data.image_shape)
-    if "randaugment" in config.augment and not data.is_bytes:
+    check_pixels(config.augment, data)
+    batches = config.epochs * -(-data.images // (config.batch_size or batch_size_for(data.images)))
+    if config.accumulate > batches:
+        raise UsageError(f"accumulate={config.accumulate}: the run has {batches} batches, and would change no weight")
+
+
+def check_pixels(augment: Sequence[str], data: Source) -> None:
+    """Refuses augmentation that is for other pixels than those of the data.
+
+    Raises:
+        UsageError: If it has RandAugment, and the pixels are not bytes.
+    """
+    if "randaugment" in augment and not data.is_bytes:
         raise UsageError("augment: randaugment is for pixels from 0 to 255, as uint8; these are others")
 
 
@@ -391,6 +403,8 @@ def save(run: Run, data: Source, out: Path) -> None:
     if data.names:
         with replacing(out / "labels.txt") as part:
             part.write_text("\n".join(data.names) + "\n")
+    else:
+        (out / "labels.txt").unlink(missing_ok=True)  # of a run that this one replaces
     with replacing(out / "model.keras") as part:
         run.model.save(part)
     write_history(run.history, out / "history.csv")

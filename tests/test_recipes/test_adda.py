@@ -203,3 +203,11 @@ def test_adaptation_learns_shifted_digits_without_their_labels(tmp_path, monkeyp
     named = model.predict(shifted.x_test, verbose=0).argmax(1)
     assert float((named == shifted.y_test).mean()) == pytest.approx(scores["adapted"])
     assert (tmp_path / "embedding.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_augmentation_that_is_for_other_pixels_is_told_before_any_training(data, monkeypatch):
+    unit = replace(data, x_train=data.x_train / np.float32(255), x_test=data.x_test / np.float32(255))
+    monkeypatch.setattr(module, "domains", lambda config: (unit, unit))
+    module.check(AddaConfig(augment=("flip",)))
+    with pytest.raises(UsageError, match="randaugment is for pixels from 0 to 255"):
+        module.check(AddaConfig(augment=("randaugment",)))

@@ -256,7 +256,7 @@ def test_a_model_is_calibrated_and_tested_on_a_folder(root):
     others, again = hold(source, (16, 16, 3), count=6, seed=2)
     assert others.x_test.shape == (15, 16, 16, 3)
     assert again.indices != picked.indices
-    for shape in ((32, 32, 1), (32, 24, 3)):
+    for shape in ((32, 32, 1), (32, 24, 3), (None, None, 3), (3072,)):
         with pytest.raises(UsageError, match="become RGB squares, and the model takes"):
             hold(source, shape, count=6, seed=1)
     with pytest.raises(UsageError, match="is a folder, which `train`, `export`, `compress`"):
@@ -266,7 +266,19 @@ def test_a_model_is_calibrated_and_tested_on_a_folder(root):
 @pytest.mark.slow
 def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     out = tmp_path / "out"
-    options = ("--model", "lenet5", "--data", root, "--image-size", 32, "--augment", "crop", "flip", "--workers", 0)
+    options = (
+        "--model",
+        "lenet5",
+        "--data",
+        f"{root}/",
+        "--image-size",
+        32,
+        "--augment",
+        "crop",
+        "flip",
+        "--workers",
+        0,
+    )
     code, printed, err = cli("train", *options, "--epochs", 6, "--batch-size", 12, "--out", out)
     assert (code, err) == (0, "")
     assert (out / "labels.txt").read_text() == "blue\ngreen\nred\n"
@@ -293,6 +305,15 @@ def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     results = json.loads((out / "prune-qat" / "compress.json").read_text())
     assert results["keras_accuracy"] == pytest.approx(accuracy)
     assert min(file["accuracy"] for file in results["files"]) > 0.9
-    code, _, err = cli("sweep", out / "model.keras", "--modes", "int8", "--engines", "--out", tmp_path / "sweep")
-    assert (code, err) == (0, "")
-    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["test_images"] == 15
+    options = ("--modes", "int8", "--engines", "native", "--out", tmp_path / "sweep")
+    for _ in range(2):  # the second finds the first
+        code, _, err = cli("sweep", out / "model.keras", *options)
+        assert (code, err) == (0, "")
+    results = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert (results["test_images"], results["data"]) == (15, str(root))
+    flat = keras.Sequential([keras.Input((32 * 32 * 3,)), keras.layers.Dense(3)])
+    flat.save(tmp_path / "flat.keras")
+    for command in (("export", "--out", out / "b.tflite"), ("compress",), ("diagnose", out / "a.tflite")):
+        code, _, err = cli(command[0], tmp_path / "flat.keras", *command[1:], "--data", root)
+        assert code == 2
+        assert "one image input" in err

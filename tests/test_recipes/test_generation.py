@@ -54,6 +54,16 @@ def test_real_images_score_best(data):
     assert "not comparable" in real["features"]
 
 
+def test_a_scorer_of_images_from_0_to_1_scores_alike(data):
+    sized = {"input_shape": data.image_shape, "classes": data.classes}
+    bytewise, unit = (create_model("lenet5", pixel_stats=([0.0] * 3, [white] * 3), **sized) for white in (255.0, 1.0))
+    unit.set_weights(bytewise.get_weights())
+    samples = data.x_train[:40]
+    first, second = Scorer(bytewise).score(samples, data), Scorer(unit, white=1).score(samples, data)
+    assert first["shares"] == second["shares"]
+    assert first["fid"] == pytest.approx(second["fid"], rel=1e-3)
+
+
 def test_a_scorer_of_other_data_is_refused(data, tmp_path):
     classifier(data).save(tmp_path / "blobs.keras")
     with pytest.raises(UsageError, match=r"takes \(16, 16, 3\) and names \(4,\); digits has images of \(32, 32, 1\)"):

@@ -260,6 +260,19 @@ def test_randaugment_is_for_bytes(data):
         check(config, replace(data, x_train=data.x_train / np.float32(255)))
 
 
+def test_a_run_that_would_change_no_weight_is_refused(data):
+    check(replace(SMALL, accumulate=9), data)  # 96 images in batches of 32, three times
+    with pytest.raises(UsageError, match="accumulate=10: the run has 9 batches"):
+        check(replace(SMALL, accumulate=10), data)
+
+
+def test_labels_of_a_run_before_are_not_those_of_this_one(run, data, tmp_path):
+    save(run, replace(data, names=("a", "b", "c", "d")), tmp_path)
+    assert (tmp_path / "labels.txt").read_text() == "a\nb\nc\nd\n"
+    save(run, data, tmp_path)
+    assert not (tmp_path / "labels.txt").exists()
+
+
 def test_events_for_tensorboard(data, tmp_path):
     train(replace(SMALL, epochs=2), data, folder=tmp_path, tensorboard=True)
     (events,) = (tmp_path / "tensorboard").iterdir()
