@@ -59,7 +59,8 @@ class ConvStyle:
 
     Args:
         norm: "batch"; "layer", over height, width and channels of one image; "instance", over height and width;
-            "group", over 32 groups of channels (Wu & He 2018, arXiv:1803.08494); or "none".
+            "group", over 32 groups of channels, in narrow layers fewer: a group has two at least (Wu & He 2018,
+            arXiv:1803.08494); or "none".
         activation: A Keras activation name.
         use_bias: Whether a convolution carries a bias that the normalisation behind it makes redundant.
             Without a normalisation it always carries one.
@@ -80,6 +81,7 @@ class ConvStyle:
 
 
 PAPER = ConvStyle()
+GROUPS = 32  # of channels, Wu & He 2018, section 3.2
 LOWEST = -65504.0  # of float16, the narrowest type that a network computes in
 NEVER_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential")
 
@@ -138,9 +140,14 @@ def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvSty
         strides=stride,
         padding=padding,
         use_bias=style.use_bias or style.norm == "none",
-        depthwise_initializer=HE,
+        depthwise_initializer=depthwise_initializer(x, 2.0),
         name=name,
     )(x)
+
+
+def depthwise_initializer(x: Any, gain: float) -> keras.initializers.Initializer:
+    """Draws a depthwise kernel with variance gain / fan-in, `HE` having 2: Keras counts all channels as its inputs."""
+    return keras.initializers.VarianceScaling(gain * channels(x), "fan_in", "uniform")
 
 
 def _pad(
@@ -182,11 +189,14 @@ def norm(x: Any, *, name: str, style: ConvStyle = PAPER, starts_at_zero: bool = 
         )(x)
     if style.norm == "none":
         return x
-    if style.norm == "instance" and tuple(x.shape[1:]).count(1) >= 2 and channels(x) > 1:
+    count = channels(x)
+    groups = {"layer": 1, "instance": count, "group": math.gcd(GROUPS, count)}[style.norm]
+    if style.norm == "group" and groups == count > 1:
+        groups //= 2
+    if style.norm == "instance" and tuple(x.shape[1:]).count(1) >= 2 and count > 1:
         raise UsageError(
             f"norm='instance' leaves nothing of a map of 1x1, at {name}; use larger images or another norm"
         )
-    groups = {"layer": 1, "instance": channels(x), "group": math.gcd(32, channels(x))}[style.norm]
     return layers.GroupNormalization(
         groups,
         axis=channel_axis(),

@@ -17,16 +17,20 @@ from keras_resnets.weights import applications, own
 PixelStats = tuple[Sequence[float], Sequence[float]]
 
 
-def _check_arguments(pooling: Any, classes: Any, activation: Any, pixel_stats: Any, weights: Any) -> None:
+def _check_arguments(
+    pooling: Any, classes: Any, activation: Any, pixel_stats: Any, weights: Any, *, include_top: bool
+) -> None:
     """Finds arguments of a call that no network can be built with."""
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
     if not fits(classes, int) or classes < 1:
         raise UsageError(f"classes={classes!r}: a classifier needs a whole number of classes, at least 1")
     try:
-        keras.activations.get(activation)
+        function = keras.activations.get(activation)
     except (ValueError, TypeError):
         raise UsageError(f"classifier_activation={activation!r}: Keras has no activation of that name") from None
+    if include_top and classes == 1 and function is keras.activations.softmax:
+        raise UsageError("classes=1: a softmax of one score is always 1; give classifier_activation='sigmoid' or None")
     sequences = pixel_stats is None or (
         isinstance(pixel_stats, tuple | list)
         and len(pixel_stats) == 2
@@ -34,8 +38,14 @@ def _check_arguments(pooling: Any, classes: Any, activation: Any, pixel_stats: A
     )
     if not sequences:
         raise UsageError(f"pixel_stats={pixel_stats!r}: give (means, standard deviations), one of each a channel")
+    if pixel_stats is not None and not (np.isfinite(pixel_stats[0]).all() and _are_positive(pixel_stats[1])):
+        raise UsageError(f"pixel_stats={pixel_stats!r}: means are finite, standard deviations finite and above 0")
     if not isinstance(weights, str | Path | None):
         raise UsageError(f"weights={weights!r}: give None, 'imagenet' or the path of a weights file")
+
+
+def _are_positive(values: Any) -> bool:
+    return bool((np.isfinite(values) & (np.asarray(values) > 0)).all())
 
 
 @dataclass(frozen=True)
@@ -88,8 +98,8 @@ class Error:
 class Variant:
     """One published network: call it to build a `keras.Model`.
 
-    `keras_resnets.ResNet50(classes=10, shortcut="A")` takes keras.applications' arguments and, as options, any
-    field of the variant's `spec`.
+    `keras_resnets.ResNet50(classes=10, shortcut="A")` takes keras.applications' arguments, by keyword and but for
+    `input_tensor`, and, as options, any field of the variant's `spec`.
 
     Args:
         python_name: The Python name, such as "ResNet50"; `name` is the same in lower case.
@@ -166,7 +176,7 @@ class Variant:
         """
         self._check_options(options)
         classes = self.data.classes if classes is None else classes
-        _check_arguments(pooling, classes, classifier_activation, pixel_stats, weights)
+        _check_arguments(pooling, classes, classifier_activation, pixel_stats, weights, include_top=include_top)
         published = applications.find(self.name, weights)
         if published and (why := published.contradiction(self.spec, options)):
             raise UsageError(f"weights: {why}")
@@ -178,10 +188,15 @@ class Variant:
 
         def build(published: applications.Published | None) -> keras.Model:
             spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
+            inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
             stats = pixel_stats
             if include_preprocessing and stats is None:
                 stats = published.pixel_stats if published else (self.data.mean, self.data.std)
-            inputs = keras.Input(self.resolve_input(input_shape, spec), name="image")
+                if len(stats[0]) != layers.channels(inputs):
+                    raise UsageError(
+                        f"include_preprocessing: images of {self.data.name} have {len(stats[0])} channels, these "
+                        f"{layers.channels(inputs)}; give pixel_stats=(means, standard deviations)"
+                    )
             x = inputs if stats is None else layers.normalize(inputs, *stats)
             if spec.has_auxiliary_heads and not include_top:
                 raise UsageError("auxiliary=True adds classifiers: it needs include_top=True")
@@ -260,6 +275,8 @@ class Variant:
         return keras.applications.imagenet_utils.decode_predictions(predictions, top=top)
 
     def _check_options(self, options: dict[str, Any]) -> None:
+        if "input_tensor" in options:
+            raise TypeError(f"{self.python_name} takes no input_tensor: call the model on the tensor")
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise TypeError(

@@ -116,7 +116,8 @@ def _cifar(depth: int, growth: int, percent: float | None = None, *, bc: bool = 
     )
     error = Error(percent, f"CIFAR-10 with augmentation, {_PAPER}, Table 2") if percent else None
     name = f"DenseNet{'BC' if bc else ''}{depth}_{growth}"
-    return register(Variant(name, spec, f"{_PAPER}, Table 2 and section 3", CIFAR10, error))
+    where = "Table 2 and section 3" if percent else "section 3, in the depth and growth of Table 2's DenseNet"
+    return register(Variant(name, spec, f"{_PAPER}, {where}", CIFAR10, error))
 
 
 DenseNet121 = _imagenet(121, (6, 12, 24, 16), 25.02)

@@ -22,7 +22,7 @@ def _cifar(depth: int, percent: float | None = None) -> Variant:
         raise ValueError(f"depth={depth}: a CIFAR bottleneck net has 9n+2 layers")
     spec = ResNetSpec(block="bottleneck", depths=(blocks,) * 3, widths=(16, 32, 64), stem="cifar", preact=True)
     error = Error(percent, f"CIFAR-10, {_PAPER}, Table 4") if percent else None
-    where = "Table 4" if percent else "in the bottleneck form of its Table 4"
+    where = "Table 4" if percent else "in the bottleneck form of its Table 4; the paper's own of this depth is 6n+2"
     return register(Variant(f"PreActResNet{depth}", spec, f"{_PAPER}, {where}", CIFAR10, error))
 
 

@@ -11,7 +11,8 @@ def _imagenet(depths: tuple[int, ...], groups: int, base_width: int, percent: fl
     spec = ResNetSpec(block="bottleneck", depths=depths, groups=groups, base_width=base_width, stride_in_3x3=True)
     error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Table 3") if percent else None
     name = f"ResNeXt{3 * sum(depths) + 2}_{groups}x{base_width}d"
-    return register(Variant(name, spec, f"{_PAPER}, Table 1 and Fig. 3c", IMAGENET, error))
+    where = "Table 1 and Fig. 3c" if percent else "Fig. 3c, in the width of Mahajan et al. 2018, arXiv:1805.00932"
+    return register(Variant(name, spec, f"{_PAPER}, {where}", IMAGENET, error))
 
 
 def _cifar(groups: int, percent: float) -> Variant:

@@ -119,7 +119,7 @@ SqueezeNet1_0 = register(
             stem_width=96,
             stem_kernel=7,
         ),
-        f"{_PAPER}, Table 1",
+        f"{_PAPER}, Table 1, whose maps of 111x111 take images of 227x227",
         IMAGENET,
         Error(42.5, f"ImageNet top-1, {_PAPER}, Table 2"),
     )

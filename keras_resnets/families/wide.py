@@ -44,7 +44,8 @@ def _imagenet(depths: tuple[int, ...], percent: float | None = None) -> Variant:
     spec = WideResNetSpec(block="bottleneck", depths=depths, base_width=128, stride_in_3x3=True)
     error = Error(percent, f"ImageNet top-1, one 224x224 crop, {_PAPER}, Table 8") if percent else None
     name = f"WideResNet{3 * sum(depths) + 2}_2"
-    return register(Variant(name, spec, f"{_PAPER}, section 3 and Table 8", IMAGENET, error))
+    where = "section 3 and Table 8" if percent else "section 3, in the depth of ResNet-101: torchvision's"
+    return register(Variant(name, spec, f"{_PAPER}, {where}", IMAGENET, error))
 
 
 WideResNet16_4 = _cifar(16, 4)

@@ -7,7 +7,17 @@ from typing import Any, ClassVar
 from keras import layers
 
 from keras_resnets.errors import UsageError
-from keras_resnets.layers import HE, ConvStyle, activate, channels, conv_bn, drop_path, max_pool, norm
+from keras_resnets.layers import (
+    HE,
+    ConvStyle,
+    activate,
+    channels,
+    conv_bn,
+    depthwise_initializer,
+    drop_path,
+    max_pool,
+    norm,
+)
 from keras_resnets.registry import register
 from keras_resnets.spec import ResidualSpec
 from keras_resnets.variant import IMAGENET, Error, Variant
@@ -98,7 +108,7 @@ def separable(spec: XceptionSpec, x: Any, width: int, name: str, number: int, *,
         3,
         padding="same",
         use_bias=bare,
-        depthwise_initializer=HE,
+        depthwise_initializer=depthwise_initializer(x, 1.0),  # nothing halves the signal before the next convolution
         pointwise_initializer="zeros" if bare and starts_at_zero else HE,
         name=f"{name}_conv{number}",
     )(x)

@@ -106,10 +106,13 @@ class Published:
             if not str(weights).endswith(".weights.h5"):
                 return _builder(self.builder)(weights=str(weights), **arguments)
             twin = _builder(self.builder)(weights=None, **arguments)
-        except (ValueError, OSError, KeyError) as error:
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            if weights != "imagenet" and not isinstance(error, ValueError | OSError | KeyError):
+                raise
             what = "keras.applications" if weights == "imagenet" else str(weights)
             reason = " ".join(str(error).split())
-            raise UsageError(f"weights: {what} gives no weights for {self.builder}: {reason}") from error
+            way = "; download the file elsewhere and give its path" if weights == "imagenet" else ""
+            raise UsageError(f"weights: {what} gives no weights for {self.builder}: {reason}{way}") from error
         own.load(twin, Path(weights))
         return twin
 

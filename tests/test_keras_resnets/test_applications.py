@@ -111,6 +111,13 @@ def test_imagenet_asks_keras_applications_for_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(applications, "_builder", lambda name: download)
     model = create_model("mobilenetv1_x0_25", weights="imagenet", include_top=False, input_shape=(32, 32, 3))
     assert asked == ["imagenet"]
+
+    def offline(weights, **arguments):
+        raise Exception("URL fetch failure on x.h5: no network")  # as Keras does
+
+    monkeypatch.setattr(applications, "_builder", lambda name: offline)
+    with pytest.raises(UsageError, match=r"URL fetch failure .*download the file elsewhere and give its path"):
+        create_model("mobilenetv1_x0_25", weights="imagenet", include_top=False, input_shape=(32, 32, 3))
     assert np.isfinite(run(model, noise(32))).all()
 
 

@@ -11,6 +11,7 @@ from tiny import TINY, build_tiny, randomize, run
 
 import keras_resnets
 from keras_resnets import UsageError, count_macs, count_parameters, create_model, depth, get_variant, list_models
+from keras_resnets.layers import ConvStyle, norm
 from keras_resnets.summary import FIGURES, read_figures
 
 # Trainable parameters with 1000 classes and no convolution bias, as torchvision's published nets have them.
@@ -270,6 +271,10 @@ def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
         ({"input_shape": (32.0, 32.0, 3)}, "three positive numbers"),
         ({"classifier_activation": "nope"}, "no activation of that name"),
         ({"pixel_stats": 5}, "give .means, standard deviations."),
+        ({"pixel_stats": ([0.0] * 3, [1.0, 0.0, 1.0])}, "standard deviations finite and above 0"),
+        ({"pixel_stats": ([0.0, np.nan, 0.0], [1.0] * 3)}, "means are finite"),
+        ({"classes": 1}, "a softmax of one score is always 1"),
+        ({"include_preprocessing": True, "input_shape": (32, 32, 1)}, "images of CIFAR-10 have 3 channels, these 1"),
         ({"weights": "model.keras"}, "is loaded by keras.models.load_model"),
     ],
 )
@@ -330,3 +335,32 @@ def test_weights_start_independent_and_with_he_variance():
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
     for kernel in (first, second):
         assert np.var(kernel) == pytest.approx(2 / (3 * 3 * 64), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "gain"),
+    [("mobilenetv2_x1_0_cifar", "stage6_block2_depthwise_conv", 2), ("xception", "stage3_block2_conv1", 1)],
+)
+def test_a_depthwise_kernel_sees_one_channel(name, layer, gain):
+    keras.utils.set_random_seed(0)
+    kernel = create_model(name).get_layer(layer).get_weights()[0]
+    assert kernel.shape[:2] == (3, 3)
+    assert kernel.shape[3] == 1
+    assert np.var(kernel) == pytest.approx(gain / (3 * 3), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_x1_0_cifar", "shufflenetv2_x0_5_cifar", "vgg11"])
+def test_the_signal_reaches_the_logits_without_a_normalisation(name):
+    keras.utils.set_random_seed(0)
+    model = create_model(name, norm="none", classifier_activation=None, include_preprocessing=True)
+    images = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:])).astype("float32")
+    spread = keras.ops.convert_to_numpy(model(images)).std(0).max()
+    assert 1e-3 < spread < 1e3
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (7, 1), (16, 8), (24, 8), (32, 16), (48, 16), (64, 32), (256, 32)]
+)
+def test_a_group_has_two_channels_at_least(channels, groups):
+    x = norm(keras.Input((4, 4, channels)), name="bn", style=ConvStyle(norm="group"))
+    assert x._keras_history.operation.groups == groups
