@@ -65,7 +65,7 @@ def convert(
         raise not_traced(model, error) from error
     floats = fuse_affine(run_converter(model, function, MODES["float32"], images))
     yield MODES["float32"], "converter", floats
-    names = [layer.name for layer in model.layers]
+    names = {layer.name for layer in model.layers}
     for mode in modes:
         if mode.name == "float32":
             continue
@@ -73,7 +73,7 @@ def convert(
             last = engine == mode.engines[-1]
             try:
                 if engine == "quantizer":
-                    choices = resolve(plan, floats, names) if mode.needs_plan else None
+                    choices = resolve(plan, floats, model) if mode.needs_plan else None
                     if learned is None:
                         chosen = choose_clipping(clipping, mode, engine)
                         observed = None
@@ -139,7 +139,7 @@ def _blame(message: str, function: Any, model: keras.Model) -> str:
     """The layers that hold the operations that the converter's message names, and these operations."""
     kinds = set(re.findall(r"'tf\.(\w+)' op", message))
     operations = function.graph.get_operations()
-    layers = Layers([one.name for one in operations], [layer.name for layer in model.layers])
+    layers = Layers([one.name for one in operations], {layer.name for layer in model.layers})
     found = {layer: one.type for one in operations if one.type in kinds for layer in layers.of(one.name)}
     return ", ".join(f"layer {layer} computes {kind}, which LiteRT lacks" for layer, kind in found.items())
 

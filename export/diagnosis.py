@@ -13,6 +13,7 @@ from rich.table import Table
 
 from export.convert import check_exportable, check_images, to_tflite
 from export.flatbuffer import operations
+from export.layers import in_float32
 from export.loading import load_model
 from export.plan import Layers
 from export.qat import is_quantize_aware, strip
@@ -65,15 +66,14 @@ def diagnose(model: keras.Model | str | Path, path: str | Path, images: np.ndarr
     check_images(model, "given", images)
     mistaken = UsageError(f"{path} was not exported from this {model.name}; give it the model that it came from")
     said = read_recipe(path).get("fingerprint")
-    if said and said != fingerprint(model):
+    if said and said != fingerprint(in_float32(model)):
         raise mistaken
     if is_quantize_aware(model):
         model, _ = strip(model)
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images, min_agreement=0).path.read_bytes()
-    names = [layer.name for layer in model.layers]
     try:
-        reference, quantized = _Run(floats, names), _Run(path.read_bytes(), names)
+        reference, quantized = _Run(floats, model), _Run(path.read_bytes(), model)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{path} does not run in LiteRT: {first_line(error)}") from error
     shared = [name for name in quantized.indices if name in reference.indices and name not in quantized.logits]
@@ -145,19 +145,21 @@ class _Run:
 
     Args:
         data: The file.
-        names: Names of the layers of its model.
+        model: Its model.
     """
 
-    def __init__(self, data: bytes, names: Sequence[str]) -> None:
+    def __init__(self, data: bytes, model: keras.Model) -> None:
         self._interpreter = open_traced(data)
         (self._input,) = self._interpreter.get_input_details()
         self._tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        self.producers = {tensor.index: step for step in operations(data) for tensor in step.outputs}
-        self.indices = {tensor.name: tensor.index for step in operations(data) for tensor in step.outputs}
+        steps = operations(data)
+        moving = {self._input["index"], *(tensor.index for step in steps for tensor in step.outputs)}
+        computed = [step for step in steps if any(tensor.index in moving for tensor in step.inputs)]  # no weights
+        self.producers = {tensor.index: step for step in computed for tensor in step.outputs}
+        self.indices = {tensor.name: tensor.index for step in computed for tensor in step.outputs}
         # They may be clipped where no probability suffers: what becomes of them is the noise of their layer.
-        self.logits = logits_of(operations(data))
-        computed = [step for step in operations(data) if step.kind not in ("QUANTIZE", "DEQUANTIZE")]
-        self._layers = Layers(self.indices, names, output=computed[-1].outputs[0].name)
+        self.logits = logits_of(steps)
+        self._layers = Layers.of_file(computed, model)
 
     def shapes(self, names: Sequence[str | None]) -> list[list[int]]:
         """Of tensors, by their names; None is the image."""

@@ -5,8 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-from export.flatbuffer import operations
+import keras
+
+from export.flatbuffer import Operation, operations
 from keras_resnets.errors import UsageError
+from keras_resnets.graph import walk
 
 Choice = Literal["float32", "int8", "int4"]
 Plan = Mapping[str, Choice]
@@ -31,16 +34,16 @@ def check_plan(plan: Plan, names: Collection[str]) -> None:
             raise UsageError(f"plan: no layer matches {pattern!r}; the layers are those of model.summary()")
 
 
-def resolve(plan: Plan, data: bytes, names: Sequence[str]) -> dict[str, Choice]:
+def resolve(plan: Plan, data: bytes, model: keras.Model) -> dict[str, Choice]:
     """What each tensor of a float32 file is to be, by its name; tensors that are int8 are left out.
 
     The converter fuses layers (convolution, BatchNorm, activation); a fused one follows the last pattern that speaks of
-    any of its parts. `names` are those of the model's layers, the output's at the end.
+    any of its parts.
     """
     choices: dict[str, Choice] = {}
-    tensors = [tensor.name for step in operations(data) for tensor in step.outputs]
-    layers = Layers(tensors, names, output=tensors[-1])
-    for tensor in tensors:
+    steps = operations(data)
+    layers = Layers.of_file(steps, model)
+    for tensor in (tensor.name for step in steps for tensor in step.outputs):
         for pattern, choice in plan.items():
             if any(fnmatchcase(layer, pattern) for layer in layers.of(tensor)):
                 choices[tensor] = choice
@@ -55,23 +58,47 @@ class Layers:
 
     Args:
         tensors: The names of all tensors of a file or graph.
-        names: Names of the model's layers, the output's at the end.
-        output: The tensor that leaves the network, to which the converter gives a name of its own.
+        names: Names of the model's layers.
     """
 
-    def __init__(self, tensors: Iterable[str], names: Sequence[str], output: str | None = None) -> None:
-        self._names, self._output = names, output
+    def __init__(self, tensors: Iterable[str], names: Collection[str]) -> None:
+        self._names = names
+        self._told: dict[str, list[str]] = {}  # of tensors whose names do not speak of a layer
         words = {word for tensor in tensors for word in _words(tensor)}
         whole = any(word in names for word in words if _bare(word) == word)
         self._numbered = not whole and any(_bare(word) in names and word not in names for word in words)
 
+    @classmethod
+    def of_file(cls, steps: Sequence[Operation], model: keras.Model) -> "Layers":
+        """Those of all tensors of a model's file; that which leaves the network has a name of the converter's."""
+        tensors = [tensor.name for step in steps for tensor in step.outputs]
+        found = cls(tensors, [layer.name for layer in model.layers])
+        spoken = {layer for tensor in tensors for layer in found.of(tensor)}
+        last = _last_layers(model)
+        computed = [step for step in steps if step.kind not in ("QUANTIZE", "DEQUANTIZE")]
+        found._told[computed[-1].outputs[0].name] = [name for name in last if name not in spoken] or last[:1]
+        return found
+
     def of(self, tensor: str) -> list[str]:
-        """The layers of one tensor, each once; a fused operation names all its parts."""
+        """The layers of one tensor, each once, the last first; a fused operation names all its parts."""
         found: dict[str, None] = {}
         for word in _words(tensor):
             readings = (_bare(word), word) if self._numbered else (word, _bare(word))
             found |= dict.fromkeys([one for one in readings if one in self._names][:1])
-        return list(found) or ([self._names[-1]] if tensor == self._output else [])
+        return list(found) or self._told.get(tensor, [])
+
+
+def _last_layers(model: keras.Model) -> list[str]:
+    """The layer that gives the output, and those before it, back to one with a kernel: what one operation may do."""
+    before = {layer.name: (layer, sources) for layer, sources in walk(model)}
+    name, found = model.outputs[0]._keras_history.operation.name, []
+    while name in before:
+        layer, sources = before[name]
+        found.append(name)
+        if len(sources) != 1 or hasattr(layer, "kernel") or hasattr(layer, "pointwise_kernel"):
+            break
+        (name,) = sources
+    return found
 
 
 def _words(tensor: str) -> list[str]:

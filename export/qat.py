@@ -6,7 +6,6 @@ convolution in front of it, weights are rounded per channel and activations per 
 calibration images.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import keras
@@ -435,7 +434,7 @@ def strip(model: keras.Model) -> tuple[keras.Model, Learned]:
     return plain, ranges
 
 
-def ranges_of_tensors(data: bytes, learned: Learned, names: Sequence[str]) -> Ranges:
+def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
     """The ranges of a float32 file's tensors from those of the layers that they come out of.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -75,7 +75,7 @@ def search_plan(
         trial = _Trial(model, floats, calibration.images, chosen, images, labels, on_step)
         enough = trial.accuracy_of(floats) - budget
         plan: dict[str, Choice] = {}
-        weights = _weighted_layers(floats.read_bytes(), trial.names)
+        weights = _weighted_layers(floats.read_bytes(), model)
         if trial.accuracy(plan) < enough:
             plan = _keep_in_float(trial, enough, _noisiest(trial, calibration.images[:DIAGNOSED]), weights)
         for layer in sorted(weights.keys() - plan.keys(), key=lambda layer: -weights[layer]):
@@ -102,11 +102,11 @@ class _Trial:
         self.data = floats.read_bytes()
         pixels = takes_pixels(model) and calibration.max() > 1
         self.observed = observe(self.data, calibration, clipping, pixels=pixels)
-        self.names = [layer.name for layer in model.layers]
+        self.names = {layer.name for layer in model.layers}
 
     def write(self, plan: dict[str, Choice]) -> Path:
         path = self.floats.with_name("trial.tflite")
-        path.write_bytes(quantize(self.data, MIXED, self.observed, resolve(plan, self.data, self.names)))
+        path.write_bytes(quantize(self.data, MIXED, self.observed, resolve(plan, self.data, self.model)))
         return path
 
     def accuracy(self, plan: dict[str, Choice]) -> float:
@@ -145,11 +145,10 @@ def _noisiest(trial: _Trial, images: np.ndarray) -> list[str]:
     return sorted(entered, key=lambda layer: -entered[layer])
 
 
-def _weighted_layers(data: bytes, names: Sequence[str]) -> dict[str, int]:
+def _weighted_layers(data: bytes, model: keras.Model) -> dict[str, int]:
     """The Keras layers whose weights may have 4 bits, with the number of these."""
     weights, steps = {}, operations(data)
-    tensors = [step.outputs[0].name for step in steps]
-    layers = Layers(tensors, names, output=tensors[-1])
+    layers = Layers.of_file(steps, model)
     for step in steps:
         found = layers.of(step.outputs[0].name)
         if found and step.kind in FOUR_BITS:

@@ -30,7 +30,7 @@ def _check_arguments(
     except (ValueError, TypeError):
         raise UsageError(f"classifier_activation={activation!r}: Keras has no activation of that name") from None
     if include_top and classes == 1 and function is keras.activations.softmax:
-        raise UsageError("classes=1: a softmax of one score is always 1; give classifier_activation='sigmoid' or None")
+        raise UsageError("classes=1: a softmax of one score is always 1; give classifier_activation='sigmoid'")
     sequences = pixel_stats is None or (
         isinstance(pixel_stats, tuple | list)
         and len(pixel_stats) == 2

@@ -223,6 +223,7 @@ class _Game(_Runs):
             inception_features,
             read_scorer,
             train_scorer,
+            white_of,
         )
         from recipes.progress import console
         from recipes.runs import write_metrics
@@ -233,7 +234,7 @@ class _Game(_Runs):
         given = read_scorer(self.scorer, data) if self.scorer else None
         inception = inception_features(self.inception, data.image_shape) if self.inception else None
         folders = self._open(config, prolongs=["epochs"])
-        white = pixel_limit(loaded.x_train) if given else 255  # as the given one was trained
+        white = white_of(given, data, pixel_limit(loaded.x_train)) if given else 255
         scorer = Scorer(given or train_scorer(data, self.out / "scorer.keras"), inception, white)
         runs = [
             generate(replace(config, seed=seed), data, scorer, folder, resume=self.resume)

@@ -20,6 +20,7 @@ from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import arithmetic, describe
+from export.layers import in_float32
 from export.metadata import Metadata, check_metadata, read_labels, read_normalization
 from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
@@ -227,7 +228,8 @@ class _Reference:
         if model is None or held is None:
             return None
         try:
-            return cls(fingerprint(model), name_classes(model, held(model.input_shape[1:])[0].x_test))
+            check_exportable(model)
+            return cls(fingerprint(in_float32(model)), name_classes(model, held(model.input_shape[1:])[0].x_test))
         except UsageError as mistake:
             raise UsageError(f"--reference: {mistake}") from mistake
 

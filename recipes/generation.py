@@ -289,6 +289,22 @@ def read_scorer(path: Path, data: Dataset) -> keras.Model:
     return model
 
 
+def white_of(scorer: keras.Model, data: Dataset, limit: int) -> int:
+    """The brightest pixel that a given scorer takes: that of the data it was trained on, or 255 as samples have it.
+
+    Args:
+        scorer: What `read_scorer` returned.
+        data: As `in_bytes` gives them.
+        limit: What their pixels ended at before.
+    """
+
+    def accuracy(white: int) -> float:
+        images = data.x_test.astype(np.float32) * (white / 255)
+        return float(np.mean(scorer.predict(images, verbose=0).argmax(1) == data.y_test))
+
+    return limit if limit == 255 else max((limit, 255), key=accuracy)
+
+
 def train_scorer(data: Dataset, path: Path) -> keras.Model:
     """The classifier of an earlier run at a path, or one that is trained now and saved there."""
     if path.exists():

@@ -51,11 +51,12 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     configs = {path: completed(config, path) for path in models}
     target = ensure_folder(out) / "sweep.json"
     results = _read(target)
-    sources = {str(Path(one.data or "")) for one in configs.values()} | ({results["data"]} if results else set())
+    given = [one.data or "" for one in configs.values()] + ([results["data"]] if results else [])
+    sources = {str(Path(one)) for one in given}  # a folder may be written with a slash behind it
     if len(sources) != 1:
         raise UsageError(
             f"models of one sweep are trained on the same data, here and in {target}, not on "
-            f"{', '.join(sorted(map(str, sources)))}; choose another --out or other models"
+            f"{', '.join(sorted(sources))}; choose another --out or other models"
         )
     (name,) = sources
     results = results or {"schema": SCHEMA, "data": name, "models": {}}

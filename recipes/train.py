@@ -281,6 +281,8 @@ def check(config: TrainConfig, data: Source) -> None:
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("images are (height, width, channels); set Keras's image_data_format to channels_last")
     get_variant(config.model).resolve_input(data.image_shape)
+    if data.classes < 2:
+        raise UsageError("the data have one class, and nothing to tell apart; give images of two at least")
     check_pixels(config.augment, data)
     batches = config.epochs * -(-data.images // (config.batch_size or batch_size_for(data.images)))
     if config.accumulate > batches:

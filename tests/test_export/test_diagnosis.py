@@ -42,6 +42,13 @@ def test_a_float_file_has_no_noise(trained, data, tmp_path):
     assert {one.snr for one in diagnose(trained, path, data.x_train[:4])} == {NO_NOISE}
 
 
+def test_a_file_of_halved_weights_has_little(trained, data, tmp_path):
+    path = to_tflite(trained, tmp_path / "a.tflite", mode="float16", test=data.x_test).path
+    found = diagnose(trained, path, data.x_train[:4])
+    assert all(one.snr > 40 for one in found)
+    assert {"ADD", "SOFTMAX"} <= {one.operation for one in found}
+
+
 def test_the_layer_that_was_spoiled_is_named(trained, int8, data, tmp_path):
     model = read(int8.read_bytes())
     graph = model.subgraphs[0]

@@ -49,11 +49,14 @@ def test_all_in_float32_is_the_model_itself(trained, data, calibration, tmp_path
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("activation", [None, "softmax", "behind"])
 def test_the_last_layer_follows_its_plan_though_the_converter_names_its_tensor(calibration, data, tmp_path, activation):
     inputs = keras.Input(data.image_shape)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Rescaling(1 / 255)(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(4, activation, name="scores")(x))
+    x = keras.layers.Dense(4, None if activation == "behind" else activation, name="scores")(x)
+    if activation == "behind":  # layers that leave no operation
+        x = keras.layers.Activation("linear", name="out")(keras.layers.Dropout(0.5)(x))
+    model = keras.Model(inputs, x)
     kinds = {}
     for choice in ("int8", "float32", "int4"):
         file = mixed(model, data, calibration, tmp_path / f"{choice}.tflite", {"scores": choice})
@@ -133,11 +136,10 @@ def test_a_numbered_name_is_told_from_the_layer_of_that_name():
 
 @pytest.mark.once
 def test_plans_are_checked_and_resolved_to_tensors(trained, tmp_path):
-    names = [layer.name for layer in trained.layers]
-    check_plan({"stem_*": "float32"}, names)
+    check_plan({"stem_*": "float32"}, [layer.name for layer in trained.layers])
     data = to_tflite(trained, tmp_path / "a.tflite").path.read_bytes()
-    found = resolve({"stem_*": "float32", "head_dense": "int4"}, data, names)
+    found = resolve({"stem_*": "float32", "head_dense": "int4"}, data, trained)
     assert sorted(found.values()) == ["float32", "int4", "int4"]  # the dense layer has two tensors
-    assert resolve({"*": "float32", "stage*": "int8", "head*": "int8"}, data, names).keys() < {
+    assert resolve({"*": "float32", "stage*": "int8", "head*": "int8"}, data, trained).keys() < {
         step.outputs[0].name for step in operations(data)
     }

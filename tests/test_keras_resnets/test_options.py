@@ -205,7 +205,11 @@ def test_decode_predictions_is_for_imagenet():
         ("plain", {"drop_path": 0.5}, "leave a plain net with nothing"),
         ("plain", {"zero_init_residual": True}, "leave a plain net with nothing"),
         ("plain", {"preact": True}, "needs its shortcut"),
-        ("basic", {"include_preprocessing": True, "input_shape": (16, 16, 1)}, "images of ImageNet have 3 channels, these 1"),
+        (
+            "basic",
+            {"include_preprocessing": True, "input_shape": (16, 16, 1)},
+            "images of ImageNet have 3 channels, these 1",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_met_is_one_clear_line(key, options, message):

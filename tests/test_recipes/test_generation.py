@@ -13,7 +13,17 @@ from keras_resnets.weights.torch_names import NAMINGS
 from recipes import generation
 from recipes.config import DcganConfig, GanConfig
 from recipes.data import load
-from recipes.generation import Scorer, check, draw, in_bytes, inception_features, read_scorer, scaled, train_scorer
+from recipes.generation import (
+    Scorer,
+    check,
+    draw,
+    in_bytes,
+    inception_features,
+    read_scorer,
+    scaled,
+    train_scorer,
+    white_of,
+)
 from recipes.samples import draw_grid, write_film
 
 
@@ -57,11 +67,14 @@ def test_real_images_score_best(data):
 def test_a_scorer_of_images_from_0_to_1_scores_alike(data):
     sized = {"input_shape": data.image_shape, "classes": data.classes}
     bytewise, unit = (create_model("lenet5", pixel_stats=([0.0] * 3, [white] * 3), **sized) for white in (255.0, 1.0))
+    bytewise.layers[-1].bias.assign([0.0, 0.0, 0.0, 0.1])  # what dim images are named by
     unit.set_weights(bytewise.get_weights())
     samples = data.x_train[:40]
     first, second = Scorer(bytewise).score(samples, data), Scorer(unit, white=1).score(samples, data)
     assert first["shares"] == second["shares"]
     assert first["fid"] == pytest.approx(second["fid"], rel=1e-3)
+    named = replace(data, y_test=bytewise.predict(data.x_test, verbose=0).argmax(1))
+    assert [white_of(one, named, 1) for one in (bytewise, unit)] == [255, 1]
 
 
 def test_a_scorer_of_other_data_is_refused(data, tmp_path):
