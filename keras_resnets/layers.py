@@ -140,13 +140,19 @@ def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvSty
         strides=stride,
         padding=padding,
         use_bias=style.use_bias or style.norm == "none",
-        depthwise_initializer=depthwise_initializer(x, 2.0),
+        depthwise_initializer=depthwise_initializer(x, 2.0, style),
         name=name,
     )(x)
 
 
-def depthwise_initializer(x: Any, gain: float) -> keras.initializers.Initializer:
-    """Draws a depthwise kernel with variance gain / fan-in, `HE` having 2: Keras counts all channels as its inputs."""
+def depthwise_initializer(x: Any, gain: float, style: ConvStyle) -> keras.initializers.Initializer | str:
+    """Draws a depthwise kernel with variance gain / fan-in where the signal depends on it.
+
+    Keras's `HE` counts all channels as inputs of each. Behind a normalisation that is left so: there the scale of a
+    kernel decides how fast it learns, and small ones learn faster.
+    """
+    if style.norm != "none":
+        return HE
     return keras.initializers.VarianceScaling(gain * channels(x), "fan_in", "uniform")
 
 

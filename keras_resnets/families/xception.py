@@ -108,7 +108,7 @@ def separable(spec: XceptionSpec, x: Any, width: int, name: str, number: int, *,
         3,
         padding="same",
         use_bias=bare,
-        depthwise_initializer=depthwise_initializer(x, 1.0),  # nothing halves the signal before the next convolution
+        depthwise_initializer=depthwise_initializer(x, 1.0, spec.style),  # nothing halves the signal on the way
         pointwise_initializer="zeros" if bare and starts_at_zero else HE,
         name=f"{name}_conv{number}",
     )(x)
