@@ -194,7 +194,7 @@ def test_a_model_inside_a_model_counts_its_macs_but_has_no_depth():
         ({"include_top": False, "pooling": "avg"}, (None, 16)),
         ({"include_top": False, "pooling": "max"}, (None, 16)),
         ({"include_top": False, "input_shape": (None, None, 1)}, (None, None, None, 16)),
-        ({"input_shape": (17, 23, 5), "classes": 1}, (None, 1)),
+        ({"input_shape": (17, 23, 5), "classes": 1, "classifier_activation": "sigmoid"}, (None, 1)),
     ],
 )
 def test_keras_applications_arguments(options, shape):
