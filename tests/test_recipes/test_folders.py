@@ -24,6 +24,8 @@ from recipes.sources import hold, open_source
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 PLAIN = Targets(3)
+LEARNING = ("--model", "lenet5", "--image-size", 32, "--augment", "crop", "flip", "--workers", 0, "--epochs", 6)
+LEARNING += ("--batch-size", 12)
 
 
 @pytest.fixture(autouse=True)
@@ -266,20 +268,7 @@ def test_a_model_is_calibrated_and_tested_on_a_folder(root):
 @pytest.mark.slow
 def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     out = tmp_path / "out"
-    options = (
-        "--model",
-        "lenet5",
-        "--data",
-        f"{root}/",
-        "--image-size",
-        32,
-        "--augment",
-        "crop",
-        "flip",
-        "--workers",
-        0,
-    )
-    code, printed, err = cli("train", *options, "--epochs", 6, "--batch-size", 12, "--out", out)
+    code, printed, err = cli("train", *LEARNING, "--data", root, "--out", out)
     assert (code, err) == (0, "")
     assert (out / "labels.txt").read_text() == "blue\ngreen\nred\n"
     model = keras.models.load_model(out / "model.keras")
@@ -294,6 +283,14 @@ def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     assert (code, err) == (0, "")
     assert "of 15 test images" in printed
     assert f"(Keras {accuracy:.2%})" in printed
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_what_learned_from_a_folder_is_measured_and_made_smaller(cli, root, tmp_path):
+    out = tmp_path / "out"
+    cli("train", *LEARNING, "--data", f"{root}/", "--out", out)
+    accuracy = json.loads((out / "config.json").read_text())["accuracy"]
     code, _, err = cli("bench", out / "model.keras", "lenet5", "--runtime", "litert", "--out", tmp_path / "bench")
     assert (code, err) == (0, "")
     results = json.loads((tmp_path / "bench" / "results.json").read_text())
@@ -313,7 +310,7 @@ def test_the_command_learns_from_a_folder(cli, root, tmp_path):
     assert (results["test_images"], results["data"]) == (15, str(root))
     flat = keras.Sequential([keras.Input((32 * 32 * 3,)), keras.layers.Dense(3)])
     flat.save(tmp_path / "flat.keras")
-    for command in (("export", "--out", out / "b.tflite"), ("compress",), ("diagnose", out / "a.tflite")):
+    for command in (("export", "--out", out / "b.tflite"), ("compress",), ("diagnose", out / "b.tflite")):
         code, _, err = cli(command[0], tmp_path / "flat.keras", *command[1:], "--data", root)
         assert code == 2
         assert "one image input" in err
