@@ -125,8 +125,8 @@ def read_normalization(data: bytes) -> tuple[tuple[float, ...], tuple[float, ...
         buffer = next(one.Buffer() for one in entries if _text(one.Name()) == BUFFER)
         content = model.Buffers(buffer).DataAsNumpy().tobytes()
         root = Table(content, flatbuffers.encode.Get(UOffsetTFlags.packer_type, content, 0))
-        (graph, *_), slot = _tables(root, MODEL["subgraphs"]), SUBGRAPH["inputs"]
-        (image, *_) = _tables(graph, slot)
+        graph = _tables(root, MODEL["subgraphs"])[0]
+        image = _tables(graph, SUBGRAPH["inputs"])[0]
         units = [one for one in _tables(image, TENSOR["process_units"]) if _byte(one, 0) == NORMALIZATION]
         (values,) = (_table_at(one, 1) for one in units)
         return _numbers(values, 0), _numbers(values, 1)
