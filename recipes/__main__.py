@@ -1,5 +1,6 @@
 """The command line: `keras-resnets COMMAND`, made from the dataclasses below."""
 
+import atexit
 import contextlib
 import io
 import itertools
@@ -759,9 +760,9 @@ def main() -> None:
             _run(command)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        _fail("interrupted", code=130)
+        _leave("interrupted", 130)
     except _Terminated:
-        _fail("terminated", code=128 + signal.SIGTERM)
+        _leave("terminated", 128 + signal.SIGTERM)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone: that is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -831,9 +832,21 @@ def _run(command: Command) -> None:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; free or choose another place and try again")
 
 
-def _fail(message: str, code: int = 2) -> NoReturn:
+def _fail(message: str) -> NoReturn:
+    _complain(message)
+    raise SystemExit(2)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    """As `_fail`, without taking the interpreter down, where JAX crashes if one of its steps was interrupted."""
+    _complain(message)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _complain(message: str) -> None:
     print(f"keras-resnets: error: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(code)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """What a user sees while work goes on: bars on a terminal, lines in a log."""
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol
 
 import keras
@@ -24,7 +27,7 @@ class Step(Protocol):
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Step]:
-    """A progress bar of `total` steps; without a terminal, one line when it ends."""
+    """A progress bar of `total` steps, each of which ends where the user asked to; one line without a terminal."""
     columns = (
         TextColumn("{task.description:<32}", markup=False),
         BarColumn(bar_width=30),
@@ -32,10 +35,12 @@ def bar(label: str, total: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console) as progress:
+    with _hearing_signals() as heard, Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total, note="")
 
         def step(note: str = "") -> None:
+            for again in heard:
+                again()
             progress.advance(task)
             if note:
                 progress.update(task, note=note)
@@ -45,6 +50,34 @@ def bar(label: str, total: int) -> Iterator[Step]:
         except BaseException:
             progress.remove_task(task)  # the error that follows is all there is to say
             raise
+
+
+@contextmanager
+def _hearing_signals() -> Iterator[list[Callable[[], object]]]:
+    """Remembers what Ctrl-C and SIGTERM ask for: `fit` loses an exception raised while it waits for a step's losses.
+
+    (Keras converts them under a bare `except`, and where steps run in the background that is where a run spends its
+    time.)
+    """
+    heard: list[Callable[[], object]] = []
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(lambda: handlers[number](number, frame))
+        handlers[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():  # elsewhere no signals arrive
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+                signal.signal(number, hear)
+    try:
+        yield heard
+    finally:
+        for number in handlers:
+            if signal.getsignal(number) is hear:  # SIGTERM's handler leaves it to be ignored
+                signal.signal(number, handlers[number])
 
 
 class FitProgress(keras.callbacks.Callback):

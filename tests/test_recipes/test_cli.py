@@ -260,6 +260,21 @@ def test_a_terminated_export_leaves_nothing_behind(tmp_path, trained):
     assert not [*folder.iterdir(), *tmp_path.glob("*a.tflite*")]
 
 
+def test_a_terminated_training_ends_at_its_next_step_with_its_checkpoint(tmp_path, blobs_file):
+    command = ["train", "--model", "resnet8", "--data", blobs_file, "--epochs", "100000", "--out", tmp_path / "run"]
+    training = subprocess.Popen(
+        [sys.executable, "-m", "recipes", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "checkpoint.npz").exists():
+        assert training.poll() is None, "it ends before its first epoch"
+        time.sleep(0.05)
+    time.sleep(1)  # anywhere in an epoch
+    training.terminate()
+    _, error = training.communicate(timeout=60)
+    assert (training.returncode, error.splitlines()[-1]) == (143, "keras-resnets: error: terminated")
+    assert (tmp_path / "run" / "checkpoint.npz").exists()
+
+
 @pytest.mark.once
 def test_a_training_waits_for_no_export():
     code = (
