@@ -19,8 +19,6 @@ from recipes.progress import console
 
 SCHEMA = 2
 AGAIN = "start again with --overwrite and a lower --learning-rate"
-UNREAD = 32  # steps whose losses are read together: reading one lets a GPU wait for this program
-
 
 NO_MEMORY = (  # in the words of each backend, in small letters
     "can't allocate memory",
@@ -152,7 +150,7 @@ class Checkpoints(keras.callbacks.Callback):
         writes: Whether it is this process that writes them.
 
     Raises:
-        UsageError: If a loss is not finite, within `UNREAD` steps; it names the step, and the last checkpoint stays.
+        UsageError: If a loss is not finite; it names the step, and the last checkpoint stays.
     """
 
     def __init__(
@@ -162,7 +160,6 @@ class Checkpoints(keras.callbacks.Callback):
         self.path, self.seed, self.every, self.progress = path, seed, every, before
         self._writes = writes
         self._start = time.perf_counter() - before.seconds
-        self._unread: list[tuple[int, dict[str, Any]]] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step = self.progress.step + batch
@@ -176,10 +173,8 @@ class Checkpoints(keras.callbacks.Callback):
         if batch == 0 and self.progress.step:  # not before: metrics come to be in the first step, as sums
             for metric, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
                 metric.assign(metric + value)
-        self._unread.append((step, dict(logs or {})))
+        self._check_losses(step, logs or {})
         saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
-        if saves or len(self._unread) == UNREAD:
-            self._read_losses()
         if saves and self._writes:
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
             seconds = time.perf_counter() - self._start
@@ -188,7 +183,6 @@ class Checkpoints(keras.callbacks.Callback):
             save_checkpoint(self.path, self.model, now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._read_losses()
         self._check_state(f"epoch {epoch + 1}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
@@ -201,12 +195,10 @@ class Checkpoints(keras.callbacks.Callback):
             if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
                 raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
 
-    def _read_losses(self) -> None:
+    def _check_losses(self, step: int, logs: dict[str, Any]) -> None:
         done = self.progress.epoch
-        for step, logs in self._unread:
-            for name, value in logs.items():
-                if not np.isfinite(float(value)):
-                    kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
-                    kept = f"{self.path} keeps steps of epoch 1" if not done and is_begun(self.path) else kept
-                    raise UsageError(f"{name} is {float(value)} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
-        self._unread.clear()
+        for name, value in logs.items():
+            if not np.isfinite(value):
+                kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
+                kept = f"{self.path} keeps steps of epoch 1" if not done and is_begun(self.path) else kept
+                raise UsageError(f"{name} is {value} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")

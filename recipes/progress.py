@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 LOG_WIDTH = 120  # columns where there is no terminal to ask
-PAUSE = 0.1  # seconds between two notes, whose losses a GPU must hand over
+PAUSE = 0.1  # seconds between two notes
 
 console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)  # names may hold brackets
 
