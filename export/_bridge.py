@@ -117,7 +117,7 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
             tensors[layer.name, 0, 0] = inputs[-1]
             continue
         (node,) = entry["inbound_nodes"]
-        (arguments,) = _tensors(node["args"], tensors)
+        (arguments,) = _tensors(node["args"] or [node["kwargs"]["inputs"]], tensors)
         function = _for_rounding(layer, foldable) if for_rounding else None
         result = (function or _twin(layer))(arguments)
         for index, tensor in enumerate(result if isinstance(result, list | tuple) else [result]):

@@ -19,7 +19,7 @@ import numpy as np
 
 from export._quantizer import Refused, quantize
 from export.flatbuffer import add_signature, describe
-from export.layers import takes_pixels
+from export.layers import are_pixels
 from export.plan import Layers, Plan, resolve
 from export.qat import Learned, ranges_of_tensors
 from export.quantize import MODES, Engine, Mode
@@ -65,7 +65,6 @@ def convert(
         raise not_traced(model, error) from error
     floats = fuse_affine(run_converter(model, function, MODES["float32"], images))
     yield MODES["float32"], "converter", floats
-    names = {layer.name for layer in model.layers}
     for mode in modes:
         if mode.name == "float32":
             continue
@@ -77,11 +76,10 @@ def convert(
                     if learned is None:
                         chosen = choose_clipping(clipping, mode, engine)
                         observed = None
-                        if mode.calibrated and images is not None:  # a model may also normalise images from 0 to 1
-                            pixels = takes_pixels(model) and images.max() > 1
-                            observed = observe(floats, images, chosen, pixels=pixels)
+                        if mode.calibrated and images is not None:
+                            observed = observe(floats, images, chosen, pixels=are_pixels(model, images))
                     else:
-                        observed = Observed(ranges_of_tensors(floats, learned, names), {})
+                        observed = Observed(ranges_of_tensors(floats, learned, model), {})
                     data = quantize(floats, mode, observed, choices)
                 else:
                     data = run_converter(model, function, mode, images)

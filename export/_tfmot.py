@@ -39,7 +39,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 
 from export import _bridge
 from export.flatbuffer import add_signature
-from export.layers import PIXELS, takes_pixels
+from export.layers import PIXELS, are_pixels
 from export.qat import MOVES
 from export.ranges import range_of_logits
 from export.rounding import NARROWEST
@@ -111,7 +111,7 @@ class Rounded:
     """Quantization-aware training: Jacob et al. 2018, arXiv:1712.05877."""
 
     def __init__(self, model: keras.Model, keep: str | None) -> None:
-        self._normalises = takes_pixels(model)
+        self._source = model
         self._images = np.empty((0,))
         moving = {layer.name for layer in model.layers if isinstance(layer, MOVES)}
 
@@ -143,7 +143,7 @@ class Rounded:
         ends = np.stack([found[..., 0].min(0), found[..., 1].max(0)], axis=-1)
         seen = {layer.name: pair for layer, pair in zip(layers, ends, strict=True)}
         image = self._plain.inputs[0].name
-        if self._normalises and images.max() > 1:
+        if are_pixels(self._source, images):
             seen[image] = np.array(PIXELS)
         self.model(batches[0], training=True)  # sets the ranges of the weights
         for variable in self.model.variables:

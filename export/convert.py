@@ -19,7 +19,7 @@ from export import _tensorflow
 from export.calibrate import Calibration, warn_if_few
 from export.files import replacing
 from export.flatbuffer import set_io
-from export.layers import in_float32, layer_modules, takes_pixels
+from export.layers import check_graph, in_float32, layer_modules, takes_pixels
 from export.loading import load_model
 from export.metadata import Metadata, add_metadata, check_metadata
 from export.plan import Plan, check_plan
@@ -147,8 +147,11 @@ def export_modes(
     if isinstance(calibration, np.ndarray):
         calibration = Calibration(calibration)
     if not isinstance(calibration, Calibration | None):
-        raise UsageError(f"calibration is an array of images or what pick_calibration returns, not {calibration!r}")
+        raise UsageError(
+            f"calibration is an array of images or what pick_calibration returns, not {type(calibration).__name__}"
+        )
     ranges = None if calibration is None else calibration.images
+    test, labels = (None if values is None else np.asarray(values) for values in (test, labels))
     _check(network, outs.values(), modes, ranges, test, labels, aware=aware)
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
@@ -293,15 +296,16 @@ def check_exportable(model: keras.Model) -> None:
         UsageError: If the model has not one image input of known size and one output of class scores, or holds code
             (a Lambda).
     """
-    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].ndim != 4 or outputs[0].ndim != 2:
+    check_graph(model, "a .tflite file is made of")
+    (image,), (scores,) = model.inputs, model.outputs
+    if image.ndim != 4 or scores.ndim != 2:
         raise UsageError(
-            f"{model.name} must be a functional model with one image input, (height, width, channels), and one output "
-            f"of class scores, (classes,), to become a .tflite file"
+            f"a .tflite file is made of a model from an image, (height, width, channels), to class scores, (classes,); "
+            f"{model.name} goes from {image.shape[1:]} to {scores.shape[1:]}"
         )
-    if None in inputs[0].shape[1:]:
+    if None in image.shape[1:]:
         raise UsageError(
-            f"{model.name}: layer {inputs[0].name} takes images of any size, {inputs[0].shape[1:]}; build the model "
+            f"{model.name}: layer {image.name} takes images of any size, {image.shape[1:]}; build the model "
             f"with the size of the device's images and load its weights"
         )
     code = [layer.name for layer in iter_layers(model) if isinstance(layer, keras.layers.Lambda)]

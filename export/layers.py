@@ -1,14 +1,16 @@
-"""What the layers of a model say: where they are defined, and whether pixels go in."""
+"""What the layers of a model say: where they are defined, what goes in and out, and whether that is pixels."""
 
-from collections.abc import Iterable
-from typing import Any
+import re
 
 import keras
+import numpy as np
 
 from keras_resnets import UsageError, iter_layers
 from keras_resnets.graph import walk
 
 PIXELS = (0.0, 255.0)
+BRIGHT = 32.0  # the least that the brightest of a set of photos reaches
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes
 
 
 def layer_modules(model: keras.Model) -> list[str]:
@@ -37,13 +39,8 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 def takes_pixels(model: keras.Model) -> bool:
     """Whether a model normalises its images itself, before any weight sees them, so that pixels from 0 to 255 go in."""
-    chain: Iterable[tuple[Any, list[str]]] = (
-        walk(model)
-        if not isinstance(model, keras.Sequential)
-        else zip(model.layers, [[], *([layer.name] for layer in model.layers)], strict=False)
-    )  # a Sequential's configuration says nothing of what feeds what
     images: set[str] = set()  # layers out of which the image comes as it is, or cut, padded or turned
-    for layer, feeding in chain:
+    for layer, feeding in walk(model):
         if not images.issuperset(feeding):
             continue
         if isinstance(layer, keras.layers.Normalization | keras.layers.Rescaling):
@@ -53,3 +50,33 @@ def takes_pixels(model: keras.Model) -> bool:
         if isinstance(layer, keras.layers.Layer) and not layer.weights:
             images.add(layer.name)
     return False
+
+
+def are_pixels(model: keras.Model, images: np.ndarray) -> bool:
+    """Whether these are pixels from 0 to 255 that a model normalises: others go from 0 to 1, or to 65,535."""
+    return takes_pixels(model) and images.min() >= 0 and BRIGHT <= images.max() <= PIXELS[1]
+
+
+def check_graph(model: keras.Model, taker: str) -> None:
+    """Finds a model that is no graph from one input to one output.
+
+    Raises:
+        UsageError: If it is that, or not built yet, or one of its layers has a name that TensorFlow does not take.
+    """
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if not inputs or not outputs:
+        raise UsageError(f"{taker} a functional model, which {model.name} is not, or not yet: give it an Input")
+    named = any(isinstance(getattr(model, ends, None), dict) for ends in ("input", "output"))
+    if len(inputs) != 1 or len(outputs) != 1 or named:
+        found = "names them in a dictionary" if named else f"has {len(inputs)} and {len(outputs)}"
+        raise UsageError(f"{taker} a model of one input and one output; {model.name} {found}")
+    strange = [layer.name for layer in iter_layers(model) if not NAME.fullmatch(layer.name)]
+    if strange:
+        raise UsageError(
+            f"{model.name}: TensorFlow takes no layer called {strange[0]!r}; name it in letters and digits"
+        )
+
+
+def as_functional(model: keras.Model) -> keras.Model:
+    """A Sequential as the functional model that it is; any other model itself."""
+    return keras.Model(model.inputs, model.outputs, name=model.name) if isinstance(model, keras.Sequential) else model

@@ -63,7 +63,7 @@ class Layers:
 
     def __init__(self, tensors: Iterable[str], names: Collection[str]) -> None:
         self._names = names
-        self._told: dict[str, list[str]] = {}  # of tensors whose names do not speak of a layer
+        self._told: dict[str, list[str]] = {}  # of tensors, what their names do not say
         words = {word for tensor in tensors for word in _words(tensor)}
         whole = any(word in names for word in words if _bare(word) == word)
         self._numbered = not whole and any(_bare(word) in names and word not in names for word in words)
@@ -73,11 +73,23 @@ class Layers:
         """Those of all tensors of a model's file; that which leaves the network has a name of the converter's."""
         tensors = [tensor.name for step in steps for tensor in step.outputs]
         found = cls(tensors, [layer.name for layer in model.layers])
+        found.tell_grouped(steps, model)
         spoken = {layer for tensor in tensors for layer in found.of(tensor)}
         last = _last_layers(model)
         computed = [step for step in steps if step.kind not in ("QUANTIZE", "DEQUANTIZE")]
         found._told[computed[-1].outputs[0].name] = [name for name in last if name not in spoken] or last[:1]
         return found
+
+    def tell_grouped(self, steps: Sequence[Operation], model: keras.Model) -> None:
+        """Learns from their order which grouped convolutions are which: the converter keeps no names of these."""
+        outs = [
+            step.outputs[0]
+            for step in steps
+            if step.kind == "CONV_2D" and step.inputs[0].shape[-1] != step.inputs[1].shape[-1]
+        ]
+        grouped = [layer for layer, _ in walk(model) if getattr(layer, "groups", 1) > 1 and hasattr(layer, "filters")]
+        if [out.shape[-1] for out in outs] == [layer.filters for layer in grouped]:
+            self._told |= {out.name: [layer.name] for out, layer in zip(outs, grouped, strict=True)}
 
     def of(self, tensor: str) -> list[str]:
         """The layers of one tensor, each once, the last first; a fused operation names all its parts."""
@@ -85,7 +97,7 @@ class Layers:
         for word in _words(tensor):
             readings = (_bare(word), word) if self._numbered else (word, _bare(word))
             found |= dict.fromkeys([one for one in readings if one in self._names][:1])
-        return list(found) or self._told.get(tensor, [])
+        return list(found | dict.fromkeys(self._told.get(tensor, [])))
 
 
 def _last_layers(model: keras.Model) -> list[str]:

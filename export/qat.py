@@ -14,7 +14,7 @@ from keras import layers
 
 from export.calibrate import warn_if_few
 from export.flatbuffer import Operation, operations
-from export.layers import PIXELS, in_float32, takes_pixels
+from export.layers import PIXELS, are_pixels, as_functional, check_graph, in_float32
 from export.plan import Layers
 from export.ranges import SAMPLES, Ranges, least_error, range_of_logits
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
@@ -28,7 +28,7 @@ Engine = Literal["native", "tfmot"]
 
 BATCH = 8  # images whose activations, all of them, are held at once
 SUFFIX = "_rounded"
-IMAGE = "image"
+IMAGE = "quantized_image"  # unlike any name of a layer
 # Activations that LiteRT computes within the operation in front of them; of hard_sigmoid the first half.
 FUSED = ("relu", "relu6", "hard_sigmoid", "linear")
 BOUNDED = ("softmax",)  # whose output has a range that LiteRT fixes
@@ -104,7 +104,8 @@ def quantize_aware(
     `to_tflite(mode="int8")`, which needs no calibration images then.
 
     Args:
-        model: A functional model of the layers in `KNOWN` and the activations in `ACTIVATIONS`, with one image input.
+        model: A functional or Sequential model of the layers in `KNOWN` and the activations in `ACTIVATIONS`, with one
+            image input.
         images: Training images, shape (n, height, width, channels), a few hundred. Fewer than `calibrate.FEW` warn.
         engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
             tensorflow-model-optimization on TensorFlow in another process.
@@ -118,6 +119,9 @@ def quantize_aware(
         UsageError: If a layer is of a kind that is not known here, the images do not fit, the model has diverged, or
             the engine cannot keep what it is to keep.
     """
+    images = np.asarray(images)
+    check_graph(model, "quantize_aware takes")
+    model = as_functional(model)
     _check_layers(model, images)
     model = in_float32(model)
     warn_if_few(images, stacklevel=2)
@@ -129,13 +133,13 @@ def quantize_aware(
         raise UsageError(f"the native engine cannot keep {keep}; use engine='tfmot'")
     rewriter = _Rewriter(model)
     rewritten = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriter.call)
-    _set_ranges(rewritten, rewriter.rounded, images, pixels=takes_pixels(model) and images.max() > 1)
+    _set_ranges(rewritten, rewriter.rounded, images, pixels=are_pixels(model, images))
     return rewritten
 
 
 def _check_layers(model: keras.Model, images: np.ndarray) -> None:
-    if not getattr(model, "inputs", None) or isinstance(model, keras.Sequential) or len(model.inputs) != 1:
-        raise UsageError(f"{model.name}: quantize_aware takes a functional model with one input")
+    if model.inputs[0].dtype != "float32":
+        raise UsageError(f"{model.name} takes {model.inputs[0].dtype} images; quantize_aware wants an Input of float32")
     if images.shape[1:] != model.input_shape[1:] or not len(images):
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
     lost = [layer.name for layer in model.layers if not all(np.isfinite(_array(one)).all() for one in layer.weights)]
@@ -156,8 +160,18 @@ def _unknown(layer: Any) -> str | None:
         return kind if isinstance(layer, layers.Layer) else f"operation {kind}, not a layer"
     if isinstance(layer, AFFINE) and len(layer.output.shape) != 4:
         return f"{type(layer).__name__} of vectors"
+    if isinstance(layer, AFFINE) and not _axes(layer) <= {
+        3 if keras.config.image_data_format() == "channels_last" else 1
+    }:
+        return f"{type(layer).__name__} over axis {layer.axis}, not the channels"
     activation = _activation(layer)
     return None if activation in ACTIVATIONS else f"activation {activation}"
+
+
+def _axes(layer: keras.layers.Layer) -> set[int]:
+    """The axes of an image along which a normalisation differs."""
+    axis = getattr(layer, "axis", None)
+    return {one % 4 for one in ([axis] if isinstance(axis, int) else axis or ())}
 
 
 class _Rewriter:
@@ -186,7 +200,7 @@ class _Rewriter:
 
     def call(self, layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         """What comes out of a layer under rounding; `layer` is the model's own."""
-        (inputs,) = keras.tree.map_structure(self._round_image, args)
+        (inputs,) = keras.tree.map_structure(self._round_image, args or (kwargs["inputs"],))
         name = layer.name
         if isinstance(layer, tuple(ROUNDED)):
             name, x = self._weighted(layer, inputs)
@@ -219,7 +233,8 @@ class _Rewriter:
         if len(readers) > 1 or not (isinstance(layer, COMPUTES) or _is_fused(layer)):
             return True
         joined = any(one.name in self._joins for one in readers)
-        return not joined and not any(isinstance(layer, COMPUTES) and _is_fused(one) for one in readers)
+        takes_one = isinstance(layer, COMPUTES) and _activation(layer) == "linear"  # LiteRT fuses one activation
+        return not joined and not any(takes_one and _is_fused(one) for one in readers)
 
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         kernel, *rest = (_array(weight) for weight in layer.weights)
@@ -330,8 +345,8 @@ def _scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]
         return np.atleast_1d(_array(layer.scale)), np.atleast_1d(_array(layer.offset))
     if isinstance(layer, layers.Normalization):
         mean, variance = (_array(values).ravel() for values in (layer.mean, layer.variance))
-        scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
-        return scale, -mean * scale
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
     values = {weight.name: _array(weight) for weight in layer.weights}
     scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
     return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
@@ -434,19 +449,20 @@ def strip(model: keras.Model) -> tuple[keras.Model, Learned]:
     return plain, ranges
 
 
-def ranges_of_tensors(data: bytes, learned: Learned, names: set[str]) -> Ranges:
+def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Ranges:
     """The ranges of a float32 file's tensors from those of the layers that they come out of.
 
     Args:
         data: The file of the model that `strip` returned.
         learned: The ranges that `strip` returned.
-        names: Names of the model's layers.
+        model: That model.
 
     Raises:
         UsageError: If a tensor within a layer has a range that follows from nothing.
     """
     steps = operations(data)
-    layers = Layers([step.outputs[0].name for step in steps], names)
+    layers = Layers([step.outputs[0].name for step in steps], {layer.name for layer in model.layers})
+    layers.tell_grouped(steps, model)
     last = {layer: step.outputs[0].name for step in steps for layer in layers.of(step.outputs[0].name)}
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}
 

@@ -13,7 +13,7 @@ from export.calibrate import Calibration
 from export.convert import check_exportable, check_images, to_tflite
 from export.diagnosis import diagnose
 from export.flatbuffer import operations
-from export.layers import takes_pixels
+from export.layers import are_pixels
 from export.loading import load_model
 from export.plan import Choice, Layers, resolve
 from export.quantize import get_mode
@@ -100,8 +100,7 @@ class _Trial:
     ) -> None:
         self.model, self.floats, self.images, self.labels, self.on_step = model, floats, images, labels, on_step
         self.data = floats.read_bytes()
-        pixels = takes_pixels(model) and calibration.max() > 1
-        self.observed = observe(self.data, calibration, clipping, pixels=pixels)
+        self.observed = observe(self.data, calibration, clipping, pixels=are_pixels(model, calibration))
         self.names = {layer.name for layer in model.layers}
 
     def write(self, plan: dict[str, Choice]) -> Path:

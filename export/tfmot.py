@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 
-from export.layers import in_float32, layer_modules
+from export.layers import as_functional, check_graph, in_float32, layer_modules
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import deep_graphs
 
@@ -48,6 +48,8 @@ class TfmotModel:
     """
 
     def __init__(self, source: keras.Model, method: Method, options: dict[str, Any], *, seed: int = 0) -> None:
+        check_graph(source, "tensorflow-model-optimization takes")
+        source = as_functional(source)
         _check_model(source)
         source = in_float32(source)
         wanted = json.dumps({"method": method, "options": options, "seed": seed, "modules": layer_modules(source)})
@@ -202,8 +204,6 @@ class TfmotModel:
 
 
 def _check_model(model: keras.Model) -> None:
-    if not getattr(model, "inputs", None) or isinstance(model, keras.Sequential) or len(model.inputs) != 1:
-        raise UsageError(f"{model.name}: tensorflow-model-optimization takes a functional model with one input")
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("tensorflow-model-optimization wants channels last; set image_data_format to channels_last")
     names = {layer.name for layer in model.layers}

@@ -8,6 +8,10 @@ import keras
 
 def walk(model: keras.Model) -> Iterator[tuple[Any, list[str]]]:
     """Each layer, or operation of a user's model, with the names of those that feed it, in topological order."""
+    if isinstance(model, keras.Sequential):  # whose configuration says nothing of what feeds what
+        names = [layer.name for layer in model.layers]
+        yield from zip(model.layers, [[], *([name] for name in names)], strict=False)
+        return
     operations = {operation.name: operation for operation in model.operations}
     for config in model.get_config()["layers"]:
         yield operations[config["name"]], list(_inbound(config["inbound_nodes"]))

@@ -829,6 +829,8 @@ def _run(command: Command) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a file that became unreadable
+        if error.strerror is None:
+            _fail(str(error))
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; free or choose another place and try again")
 
 
@@ -839,10 +841,16 @@ def _fail(message: str) -> NoReturn:
 
 def _leave(message: str, code: int) -> NoReturn:
     """As `_fail`, without taking the interpreter down, where JAX crashes if one of its steps was interrupted."""
-    _complain(message)
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    os._exit(code)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        with contextlib.suppress(BrokenPipeError):  # whoever read may have been interrupted, too
+            _complain(message)
+        atexit._run_exitfuncs()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+    finally:
+        os._exit(code)
 
 
 def _complain(message: str) -> None:

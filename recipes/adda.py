@@ -15,7 +15,7 @@ from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes._backend import Adam, native
 from recipes.adversarial import Adversarial, Collapse, discriminator_loss, generator_loss
-from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, in_plain_words, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import AddaConfig, TrainConfig
 from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
@@ -314,7 +314,7 @@ def _adapt(
     before = load_checkpoint(path, game) if resume and is_begun(path) else Progress()
     saved = Checkpoints(path, before, config.seed)
     if before.epoch < epochs:
-        with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step, enough_memory(path):
+        with bar(f"adda, seed {config.seed}", steps * (epochs - before.epoch)) as step, in_plain_words(path):
             game.fit(
                 pairs(source.x_train, target.x_train, config.batch_size, config.seed, before.epoch),
                 steps_per_epoch=steps,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 from export.files import replacing
 from keras_resnets import UsageError
 from keras_resnets.errors import first_line
+from recipes.decode import CHANGED
 from recipes.progress import console
 
 SCHEMA = 2
@@ -30,11 +32,13 @@ NO_MEMORY = (  # in the words of each backend, in small letters
 
 
 @contextlib.contextmanager
-def enough_memory(checkpoint: Path | None) -> Iterator[None]:
-    """Says in one line what each backend has its own words for."""
+def in_plain_words(checkpoint: Path | None) -> Iterator[None]:
+    """Says in one line what each backend has its own words for: no memory, an image that cannot be read any more."""
     try:
         yield
     except Exception as error:
+        if changed := re.search(f"image .+ {CHANGED}", str(error)):
+            raise UsageError(changed.group()) from error
         said = f"{type(error).__name__} {error}".lower()
         if not isinstance(error, MemoryError) and not any(word in said for word in NO_MEMORY):
             raise

@@ -13,7 +13,7 @@ from keras_resnets import UsageError, create_model, load_torch_weights
 from keras_resnets.families.inception import INCEPTION_V3_2015
 from recipes._backend import Adam, native, portable
 from recipes.adversarial import Collapse
-from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, in_plain_words, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
 from recipes.data import Dataset, pixel_limit
 from recipes.dcgan import conv_discriminator, conv_generator, halvings
@@ -63,7 +63,7 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
                 f"{'dcgan' if isinstance(config, DcganConfig) else 'gan'}, seed {config.seed}",
                 steps * (config.epochs - before.epoch),
             ) as step,
-            enough_memory(path),
+            in_plain_words(path),
         ):
             model.fit(
                 batches(

@@ -1,5 +1,6 @@
 """What a user sees while work goes on: bars on a terminal, lines in a log."""
 
+import os
 import signal
 import sys
 import threading
@@ -16,13 +17,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LOG_WIDTH = 120  # columns where there is no terminal to ask
 PAUSE = 0.1  # seconds between two notes
 
-console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)  # names may hold brackets
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence: the reader of a pipe has gone, as `head` does, and a training is not lost for that."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = _Console(width=None if sys.stdout.isatty() else LOG_WIDTH, markup=False)  # names may hold brackets
 
 
 class Step(Protocol):
-    """Advances a bar by one and, where given, changes its note."""
+    """Advances a bar by one, or not, and changes its note where one is given."""
 
-    def __call__(self, note: str = "") -> None: ...
+    def __call__(self, note: str = "", by: int = 1) -> None: ...
 
 
 @contextmanager
@@ -35,36 +44,46 @@ def bar(label: str, total: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with _hearing_signals() as heard, Progress(*columns, console=console) as progress:
+    with _hearing_signals() as answer, Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total, note="")
 
-        def step(note: str = "") -> None:
-            for again in heard:
-                again()
-            progress.advance(task)
+        def step(note: str = "", by: int = 1) -> None:
+            answer()
+            progress.advance(task, by)
             if note:
                 progress.update(task, note=note)
 
         try:
             yield step
-        except BaseException:
+            answer()
+        except BaseException as error:
             progress.remove_task(task)  # the error that follows is all there is to say
+            if isinstance(error, Exception):
+                answer()  # it may have come of that
             raise
 
 
 @contextmanager
-def _hearing_signals() -> Iterator[list[Callable[[], object]]]:
+def _hearing_signals() -> Iterator[Callable[[], None]]:
     """Remembers what Ctrl-C and SIGTERM ask for: `fit` loses an exception raised while it waits for a step's losses.
 
     (Keras converts them under a bare `except`, and where steps run in the background that is where a run spends its
-    time.)
+    time.) What it hands out raises such an exception again.
     """
-    heard: list[Callable[[], object]] = []
+    lost: list[tuple[int, FrameType | None]] = []
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(lambda: handlers[number](number, frame))
-        handlers[number](number, frame)
+        try:
+            handlers[number](number, frame)
+        except BaseException:
+            lost.append((number, frame))
+            raise
+
+    def answer() -> None:
+        if lost:
+            number, frame = lost.pop()
+            handlers[number](number, frame)
 
     if threading.current_thread() is threading.main_thread():  # elsewhere no signals arrive
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):
@@ -73,11 +92,11 @@ def _hearing_signals() -> Iterator[list[Callable[[], object]]]:
                 handlers[number] = handler
                 signal.signal(number, hear)
     try:
-        yield heard
+        yield answer
     finally:
-        for number in handlers:
+        for number, handler in handlers.items():
             if signal.getsignal(number) is hear:  # SIGTERM's handler leaves it to be ignored
-                signal.signal(number, handlers[number])
+                signal.signal(number, handler)
 
 
 class FitProgress(keras.callbacks.Callback):
@@ -99,7 +118,11 @@ class FitProgress(keras.callbacks.Callback):
         self._noted = now if due else self._noted
         self._step(self._note(logs or {}) if due else "")
 
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._step(by=0)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._step(by=0)
         if not console.is_terminal:
             console.print(self._note(logs or {}))
 

@@ -20,7 +20,7 @@ from recipes._backend import Spread, native
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests, AveragedStatistics
 from recipes.batches import Batch, Stream, Targets, cut, join, parts, slices
-from recipes.checkpoint import Checkpoints, Progress, enough_memory, is_begun, load_checkpoint, remove_checkpoint
+from recipes.checkpoint import Checkpoints, Progress, in_plain_words, is_begun, load_checkpoint, remove_checkpoint
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
 from recipes.plots import draw_curves
@@ -87,7 +87,7 @@ def train(
     """
     over = over or Spread()
     options = options if config.drop_path is None else {"drop_path": config.drop_path} | options
-    with enough_memory(folder and folder / CHECKPOINT):
+    with in_plain_words(folder and folder / CHECKPOINT):
         with over.scope():
             fitted = _fit(config, data, folder, resume, every, tensorboard, over, options)
         trained = _network(config, data, **options)  # in float32, with its softmax, and on this device

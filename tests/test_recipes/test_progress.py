@@ -33,6 +33,39 @@ def test_ctrl_c_that_keras_loses_ends_the_run_at_its_next_step():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_what_is_lost_behind_the_last_step_ends_the_run_with_its_bar():
+    def run():
+        with bar("fit", 1) as step:
+            step()
+            lose(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def test_an_error_that_came_of_ctrl_c_does_not_hide_it():
+    def run():
+        with bar("fit", 1):
+            lose(signal.SIGINT)
+            raise ValueError("structures differ")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def test_a_handler_that_notes_and_goes_on_is_called_once_a_signal():
+    called = []
+    before = signal.signal(signal.SIGTERM, lambda *_: called.append(1))
+    try:
+        with bar("outer", 1), bar("inner", 2) as step:
+            signal.raise_signal(signal.SIGTERM)
+            step()
+            step()
+        assert called == [1]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_ctrl_c_ends_the_run_at_once_through_bars_within_bars():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), bar("outer", 1), bar("inner", 1):
