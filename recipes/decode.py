@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 AREAS, ASPECTS, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # Szegedy et al. 2014, section 6
-CHANGED = "was damaged or removed while it was in use; put it right and go on with --resume"
+CHANGED = "was damaged or removed while it was in use; put it right and run this again, a training with --resume"
 CENTRE = 0.875  # share of the shorter side that is tested on, Krizhevsky et al. 2012: 224 of 256
 
 
@@ -64,7 +64,7 @@ class TrainingBatches:
         chosen = order_of(self.seed, epoch, len(self.files))[step * self.size : (step + 1) * self.size]
         random = np.random.default_rng((self.seed, epoch, step, 1))  # 1: another stream than the order's
         paths = [self.files.root / self.files.paths[one] for one in chosen]
-        return np.stack([_checked(path, self.side, random if self.cropped else None) for path in paths])
+        return np.stack([decode_again(path, self.side, random if self.cropped else None) for path in paths])
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class HeldOutBatches:
 
     def __getitem__(self, index: int) -> np.ndarray:
         paths = self.files.paths[int(index) * self.size : (int(index) + 1) * self.size]
-        return np.stack([_checked(self.files.root / path, self.side) for path in paths])
+        return np.stack([decode_again(self.files.root / path, self.side) for path in paths])
 
 
 _ORDERS: dict[tuple[int, int, int], np.ndarray] = {}  # the last one: every batch of an epoch asks for the same
@@ -125,7 +125,7 @@ def decode(path: Path, side: int, random: np.random.Generator | None = None) -> 
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
 
 
-def _checked(path: Path, side: int, random: np.random.Generator | None = None) -> np.ndarray:
+def decode_again(path: Path, side: int, random: np.random.Generator | None = None) -> np.ndarray:
     """Pixels of a file that could be decoded when the folder was opened."""
     try:
         return decode(path, side, random)

@@ -17,7 +17,7 @@ from export.environment import cores
 from keras_resnets import UsageError
 from recipes.batches import Batch, Targets, batches, parts
 from recipes.config import Augmentation
-from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode, end_with_parent
+from recipes.decode import Files, HeldOutBatches, TrainingBatches, damage, decode_again, end_with_parent
 from recipes.progress import bar
 
 ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -80,7 +80,7 @@ class ImageFolder:
         chosen = np.random.default_rng(0).permutation(len(self.train))[:SAMPLE]
         sums = np.zeros((2, 3))
         for one in chosen:
-            pixels = decode(self.train.root / self.train.paths[one], self.side).reshape(-1, 3) / 255.0
+            pixels = decode_again(self.train.root / self.train.paths[one], self.side).reshape(-1, 3) / 255.0
             sums += pixels.mean(0), (pixels**2).mean(0)
         mean, square = sums / len(chosen)
         std = np.sqrt(np.maximum(square - mean**2, 1e-14))

@@ -10,7 +10,7 @@ from export import Calibration, pick_calibration
 from keras_resnets import UsageError
 from recipes.config import TrainConfig
 from recipes.data import BUILT_IN, DOWNLOADS, Dataset, file_of, load
-from recipes.decode import Files, decode
+from recipes.decode import Files, decode_again
 from recipes.folders import ImageFolder, classes_of, open_folder
 
 # Height, width, channels and classes of sets that `--smoke` would have to download
@@ -58,7 +58,7 @@ def hold(source: Source, shape: Sequence[int], *, count: int, seed: int) -> tupl
     def some(files: Files, most: int, seed: int) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         places = np.arange(len(files.labels))
         chosen = pick_calibration(places, files.labels, source.name, count=most, seed=seed).indices
-        images = np.stack([decode(files.root / files.paths[place], shape[0]) for place in chosen])
+        images = np.stack([decode_again(files.root / files.paths[place], shape[0]) for place in chosen])
         return images, files.labels[list(chosen)], chosen
 
     images, labels, chosen = some(source.train, count, seed)

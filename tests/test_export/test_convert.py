@@ -185,8 +185,23 @@ def test_a_subclassed_model_is_one_line(tmp_path):
         def call(self, x):
             return x
 
-    with pytest.raises(UsageError, match="must be a functional model"):
-        to_tflite(Net(), tmp_path / "a.tflite")
+    for model in (Net(), keras.Sequential([keras.layers.Flatten()])):
+        with pytest.raises(UsageError, match=r"a functional model, which .* is not, or not yet: give it an Input"):
+            to_tflite(model, tmp_path / "a.tflite")
+
+
+def test_what_goes_in_and_out_is_told(tmp_path):
+    image, vector = keras.Input((4, 4, 3)), keras.Input((20,))
+    flat = keras.layers.Flatten()(image)
+    for model, message in (
+        (keras.Model(image, {"scores": flat}), "names them in a dictionary"),
+        (keras.Model([image, vector], flat), "has 2 and 1"),
+        (keras.Model(vector, keras.layers.Dense(3)(vector)), r"goes from \(20,\) to \(3,\)"),
+        (keras.Model(image, keras.layers.Flatten(name="two words")(image)), "no layer called 'two words'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            to_tflite(model, tmp_path / "a.tflite")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.once

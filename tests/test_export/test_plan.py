@@ -49,6 +49,20 @@ def test_all_in_float32_is_the_model_itself(trained, data, calibration, tmp_path
 
 
 @pytest.mark.once
+def test_grouped_convolutions_follow_their_plan_though_the_converter_drops_their_names(calibration, data, tmp_path):
+    inputs = keras.Input(data.image_shape)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="first")(keras.layers.Rescaling(1 / 255)(inputs))
+    for name, groups in (("two", 2), ("four", 4), ("one", 1)):
+        x = keras.layers.Add(name=f"{name}_sum")([x, keras.layers.Conv2D(8, 1, groups=groups, name=name)(x)])
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
+    for name in ("two", "four", "one"):
+        file = mixed(model, data, calibration, tmp_path / f"{name}.tflite", {name: "float32"})
+        steps = [step for step in operations(file.path.read_bytes()) if step.kind == "CONV_2D"]
+        floats = [step.outputs[0].is_float for step in steps]
+        assert floats == [one == name for one in ("first", "two", "four", "one")]
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("activation", [None, "softmax", "behind"])
 def test_the_last_layer_follows_its_plan_though_the_converter_names_its_tensor(calibration, data, tmp_path, activation):
     inputs = keras.Input(data.image_shape)

@@ -94,6 +94,13 @@ LAYERS = {
     ),
     "product of one": lambda x: keras.layers.Multiply()([x]),
     "joined with nothing": lambda x: keras.layers.Concatenate()([x]),
+    "grouped": lambda x: keras.layers.Add()([x, keras.layers.Conv2D(8, 1, groups=2)(x)]),
+    "two activations": keras.layers.ReLU(),
+    "called by keyword": lambda x: keras.layers.Add()(inputs=[x, keras.layers.Conv2D(8, 1)(x)]),
+    "called image": keras.layers.Conv2D(8, 1, name="image"),
+    "normalised the other way": keras.layers.Normalization(
+        mean=np.arange(8) / 9, variance=np.full(8, 2.0), invert=True
+    ),
 }
 
 
@@ -121,6 +128,37 @@ def test_a_layer_under_rounding_is_the_layer_and_the_file_has_its_values(layer, 
     file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=images, min_agreement=0)
     assert file.verification.float_operations == 0
     assert file.verification.mean_error < 0.05 * between_images
+
+
+@pytest.mark.once
+def test_a_sequential_is_the_functional_model_that_it_is(tmp_path):
+    model = around(lambda x: x)
+    sequential = keras.Sequential([keras.Input((8, 8, 3)), *model.layers[1:]])
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    files = [
+        to_tflite(quantize_aware(one, list(images)), tmp_path / f"{place}.tflite", mode="int8", min_agreement=0).path
+        for place, one in enumerate([model, sequential])
+    ]
+    first, second = (np.stack(list(LiteRT(file).predict(images))) for file in files)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("least", "largest"), [(-2, 2), (0, 1), (0, 4095), (-1000, 255)])
+@pytest.mark.parametrize("trained_for", [False, True])
+def test_images_that_are_no_pixels_keep_the_range_they_have(least, largest, trained_for, tmp_path):
+    images = np.random.default_rng(0).uniform(least, largest, (32, 8, 8, 3)).astype("float32")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(images)
+    inner = around(lambda x: x)
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, inner(normalization(inputs)))
+    flat = keras.Sequential([inputs, normalization, *inner.layers[1:]])
+    source = quantize_aware(flat, images) if trained_for else model
+    out = to_tflite(source, tmp_path / "a.tflite", mode="int8", calibration=None if trained_for else images)
+    expected = model.predict(images, verbose=0)
+    noise = np.square(np.stack(list(LiteRT(out.path).predict(images))) - expected).sum()
+    assert noise < 1e-3 * np.square(expected).sum(), "30 dB"
 
 
 @pytest.mark.parametrize("kind", [RoundedConv2D(4, 3), RoundedDepthwiseConv2D(3)])
@@ -223,6 +261,14 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
     vectors = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(UsageError, match=r"norm \(BatchNormalization of vectors\)"):
         quantize_aware(keras.Model(inputs, vectors), np.zeros((2, 4, 4, 2), "float32"))
+    across = keras.layers.BatchNormalization(axis=1, name="across")(inputs)
+    with pytest.raises(UsageError, match=r"across \(BatchNormalization over axis 1, not the channels\)"):
+        quantize_aware(keras.Model(inputs, across), np.zeros((2, 4, 4, 2), "float32"))
+    whole = keras.Input((4, 4, 2), dtype="uint8")
+    with pytest.raises(UsageError, match="takes uint8 images"):
+        quantize_aware(keras.Model(whole, keras.layers.Rescaling(2.0)(whole)), np.zeros((2, 4, 4, 2), "uint8"))
+    with pytest.raises(UsageError, match=r"one input and one output; .* has 1 and 2"):
+        quantize_aware(keras.Model(inputs, [inputs, across]), np.zeros((2, 4, 4, 2), "float32"))
     summed = keras.Model(inputs, inputs + keras.layers.Conv2D(2, 1)(inputs))
     with pytest.raises(UsageError, match=r"\(operation Add, not a layer\)"):
         quantize_aware(summed, np.zeros((2, 4, 4, 2), "float32"))

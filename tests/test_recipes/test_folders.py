@@ -17,10 +17,12 @@ from keras_resnets import UsageError
 from recipes import folders
 from recipes.augment import Mixing
 from recipes.batches import Targets
+from recipes.config import TrainConfig
 from recipes.data import load
 from recipes.decode import HeldOutBatches, decode, order_of
 from recipes.folders import open_folder
 from recipes.sources import hold, open_source
+from recipes.train import train
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 PLAIN = Targets(3)
@@ -85,6 +87,17 @@ def test_worker_processes_give_the_same_and_go_on_anywhere(root):
         for key in batch:
             np.testing.assert_array_equal(batch[key], other[key])
     assert not np.array_equal(whole[0][0]["images"], whole[3][0]["images"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("part", "removed"), [("train", False), ("val", True)])
+def test_an_image_that_changes_while_it_is_in_use_is_one_line(root, workers, part, removed):
+    folder = open_folder(root, 32, workers=workers)
+    changed = root / part / "red" / "02.JPEG"
+    changed.unlink() if removed else changed.write_bytes(b"no image any more")
+    config = TrainConfig(model="lenet5", data=str(root), epochs=1, batch_size=12)
+    with pytest.raises(UsageError, match=f"^image {changed} was damaged or removed .* with --resume$"):
+        train(config, folder)
 
 
 KILLED = """
