@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import reprlib
 import subprocess
 import sys
 import tempfile
@@ -148,7 +149,7 @@ def export_modes(
         calibration = Calibration(calibration)
     if not isinstance(calibration, Calibration | None):
         raise UsageError(
-            f"calibration is an array of images or what pick_calibration returns, not {type(calibration).__name__}"
+            f"calibration is an array of images or what pick_calibration returns, not {reprlib.repr(calibration)}"
         )
     ranges = None if calibration is None else calibration.images
     test, labels = (None if values is None else np.asarray(values) for values in (test, labels))

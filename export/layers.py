@@ -10,7 +10,7 @@ from keras_resnets.graph import walk
 
 PIXELS = (0.0, 255.0)
 BRIGHT = 32.0  # the least that the brightest of a set of photos reaches
-NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes
+NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")  # what TensorFlow takes
 
 
 def layer_modules(model: keras.Model) -> list[str]:

@@ -138,7 +138,7 @@ def quantize_aware(
 
 
 def _check_layers(model: keras.Model, images: np.ndarray) -> None:
-    if model.inputs[0].dtype != "float32":
+    if not keras.backend.is_float_dtype(model.inputs[0].dtype):
         raise UsageError(f"{model.name} takes {model.inputs[0].dtype} images; quantize_aware wants an Input of float32")
     if images.shape[1:] != model.input_shape[1:] or not len(images):
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")

@@ -203,7 +203,7 @@ def test_norms_are_folded_and_the_function_is_kept(trained, aware, data):
     assert not any(type(layer).__module__.startswith("export") for layer in plain.layers)
     expected = trained.predict(data.x_test, verbose=0)
     assert np.abs(plain.predict(data.x_test, verbose=0) - expected).max() < 0.1  # its weights are rounded
-    assert ranges["image"] == (0, 255)  # pixels go in, whatever these images hold
+    assert ranges["quantized_image"] == (0, 255)  # pixels go in, whatever these images hold
 
 
 def test_it_trains_compiled_every_weight_moves_and_the_file_agrees(trained, data, tmp_path):

@@ -230,8 +230,8 @@ def test_mistakes(trained, data):
     inputs = keras.Input((8, 8, 4))
     with pytest.raises(UsageError, match="not a layer"):
         cluster(keras.Model(inputs, keras.ops.add(inputs, 1.0)), 4)
-    with pytest.raises(UsageError, match="functional model"):
-        cluster(keras.Sequential([inputs, keras.layers.Flatten()]), 4)
+    with pytest.raises(UsageError, match=r"functional model, .* not yet: give it an Input"):
+        cluster(keras.Sequential([keras.layers.Flatten()]), 4)
     normed = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.GroupNormalization(2)(inputs)))
     with pytest.raises(UsageError, match="group_normalization"):
         cluster(normed, 4)
@@ -256,6 +256,17 @@ def test_mistakes_in_training(trained, data, tmp_path):
     started.compile(keras.optimizers.SGD(1e30))
     with pytest.raises(UsageError, match="diverged"):
         started.fit(data.x_train, data.y_train, batch_size=16)
+
+
+@pytest.mark.once
+def test_a_sequential_is_clustered():
+    layers = [keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    started = cluster(model, 4)
+    started.compile(keras.optimizers.SGD(1e-3), keras.losses.MeanSquaredError())
+    started.fit(np.ones((8, 8, 8, 3), "float32"), np.ones((8, 3), "float32"), epochs=1)
+    smaller = started.strip()
+    assert [len(np.unique(layer.get_weights()[0])) for layer in (smaller.layers[1], smaller.layers[3])] == [4, 4]
 
 
 @pytest.mark.once
