@@ -97,7 +97,7 @@ LAYERS = {
     "grouped": lambda x: keras.layers.Add()([x, keras.layers.Conv2D(8, 1, groups=2)(x)]),
     "two activations": keras.layers.ReLU(),
     "called by keyword": lambda x: keras.layers.Add()(inputs=[x, keras.layers.Conv2D(8, 1)(x)]),
-    "called image": keras.layers.Conv2D(8, 1, name="image"),
+    "called image": lambda x: keras.layers.Conv2D(8, 1, name="image")(x),
     "normalised the other way": keras.layers.Normalization(
         mean=np.arange(8) / 9, variance=np.full(8, 2.0), invert=True
     ),

@@ -89,9 +89,8 @@ def test_worker_processes_give_the_same_and_go_on_anywhere(root):
     assert not np.array_equal(whole[0][0]["images"], whole[3][0]["images"])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize(("part", "removed"), [("train", False), ("val", True)])
-def test_an_image_that_changes_while_it_is_in_use_is_one_line(root, workers, part, removed):
+@pytest.mark.parametrize(("part", "removed", "workers"), [("train", False, 1), ("val", True, 0)])
+def test_an_image_that_changes_while_it_is_in_use_is_one_line(root, part, removed, workers):
     folder = open_folder(root, 32, workers=workers)
     changed = root / part / "red" / "02.JPEG"
     changed.unlink() if removed else changed.write_bytes(b"no image any more")
@@ -326,4 +325,4 @@ def test_what_learned_from_a_folder_is_measured_and_made_smaller(cli, root, tmp_
     for command in (("export", "--out", out / "b.tflite"), ("compress",), ("diagnose", out / "b.tflite")):
         code, _, err = cli(command[0], tmp_path / "flat.keras", *command[1:], "--data", root)
         assert code == 2
-        assert "one image input" in err
+        assert "a model from an image" in err
