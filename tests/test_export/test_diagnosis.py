@@ -87,3 +87,10 @@ def test_a_file_of_another_model_is_one_line(trained, int8, data, tmp_path):
     file.with_name(f"{file.name}.json").unlink()  # it says so itself
     with pytest.raises(UsageError, match="was not exported from this"):
         diagnose(trained, file, data.x_train[:4])
+
+
+def test_a_sequential_is_diagnosed(data, calibration, tmp_path):
+    layers = [keras.layers.Conv2D(4, 3, activation="relu", name="first"), keras.layers.Flatten(), keras.layers.Dense(4)]
+    model = keras.Sequential([keras.Input(data.image_shape), *layers])
+    file = to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=calibration, min_agreement=0)
+    assert diagnose(model, file.path, data.x_test)[0].layers == ("first",)

@@ -94,10 +94,12 @@ LAYERS = {
     ),
     "product of one": lambda x: keras.layers.Multiply()([x]),
     "joined with nothing": lambda x: keras.layers.Concatenate()([x]),
-    "grouped": lambda x: keras.layers.Add()([x, keras.layers.Conv2D(8, 1, groups=2)(x)]),
+    "grouped": lambda x: keras.layers.Conv2D(8, 1, activation="relu")(
+        keras.layers.Conv2D(8, 1, groups=2, use_bias=False)(x)
+    ),
     "two activations": keras.layers.ReLU(),
     "called by keyword": lambda x: keras.layers.Add()(inputs=[x, keras.layers.Conv2D(8, 1)(x)]),
-    "called image": lambda x: keras.layers.Conv2D(8, 1, name="image")(x),
+    "called image": lambda x: keras.layers.Conv2D(8, 1, activation="relu")(keras.layers.Conv2D(8, 1, name="image")(x)),
     "normalised the other way": keras.layers.Normalization(
         mean=np.arange(8) / 9, variance=np.full(8, 2.0), invert=True
     ),
