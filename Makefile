@@ -57,11 +57,9 @@ results: $(VENV)/.installed-test ## Run the quickstart with its defaults and pub
 CIFAR := --data cifar10 --augment crop flip --learning-rate 0.1
 FEW := --epochs 3 $(CIFAR)
 TRAINED_resnet8 := --config resnet8_cifar10
-LONG := $(CIFAR) --batch-size 256 --weight-decay 5e-3
-TRAINED_resnet20 := --model resnet20 --epochs 200 $(LONG) --warmup 0.01 --precision mixed_bfloat16
-TRAINED_mobilenetv2_x0_5_cifar := --model mobilenetv2_x0_5_cifar --epochs 80 $(LONG) --warmup 0.02
-TRAINED_shufflenetv2_x0_5_cifar := --model shufflenetv2_x0_5_cifar --epochs 100 $(LONG) --warmup 0.02 \
-	--precision mixed_bfloat16
+TRAINED_resnet20 := --config resnet20_cifar10_modern --precision mixed_bfloat16
+TRAINED_mobilenetv2_x0_5_cifar := --config mobilenetv2_x0_5_cifar10
+TRAINED_shufflenetv2_x0_5_cifar := --config shufflenetv2_x0_5_cifar10 --precision mixed_bfloat16
 TRAINED := resnet8 resnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar
 BRIEF := seresnet20 preactresnet20 mobilenetv3small_cifar densenetbc40_12
 R20 := runs/trained/resnet20

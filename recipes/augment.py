@@ -5,6 +5,7 @@ and a run can go on in the middle of an epoch. What the numbers do to an image i
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from recipes._backend import steps_late
 from recipes.averages import AveragedStatistics
 from recipes.config import Augmentation
 
@@ -316,6 +318,7 @@ class Augmented(keras.Model):
         super().__init__(name=network.name, dtype="float32")  # the numbers; the network computes in its own types
         self.network, self._forward = network, forward or network
         self._transforms, self._averages = tuple(transforms), averages
+        self._logs: deque[Any] = deque()
 
     def call(self, inputs: Tensor | dict[str, Tensor], training: bool = False) -> Tensor:
         """Classifies images or a batch with its random numbers."""
@@ -325,3 +328,24 @@ class Augmented(keras.Model):
         if training and self._averages:
             self._averages.update()
         return outputs
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As of any model; where steps are read late, callbacks are told what an earlier one came to."""
+        before: Any = getattr(self, "train_function", None)
+        super().make_train_function(force)
+        made: Any = getattr(self, "train_function")  # noqa: B009 - Keras does not type it
+        if (late := steps_late()) and made is not before:
+            self.train_function = self._late(made, late)
+
+    def reset_metrics(self) -> None:
+        """As of any model: an epoch begins."""
+        super().reset_metrics()
+        self._logs.clear()
+
+    def _late(self, train: Callable[..., tuple[Any, Any]], late: int) -> Callable[..., tuple[Any, Any]]:
+        def step(state: Any, batches: Any) -> tuple[Any, Any]:
+            logs, state = train(state, batches)
+            self._logs.append(logs)
+            return (self._logs.popleft() if len(self._logs) > late else self._logs[0]), state
+
+        return step

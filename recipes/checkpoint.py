@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,11 @@ def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
         model: A compiled and built model.
         progress: How far it is.
     """
-    arrays = {f"{place:05}": keras.ops.convert_to_numpy(state.value) for place, state in enumerate(_state(model))}
+    _write(path, _values(model), progress)
+
+
+def _write(path: Path, values: Sequence[np.ndarray], progress: Progress) -> None:
+    arrays = {f"{place:05}": value for place, value in enumerate(values)}
     about = {"schema": SCHEMA, "progress": asdict(progress)}
     with replacing(path) as part:
         with part.open("wb") as file:
@@ -142,6 +146,11 @@ def _state(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
+def _values(model: keras.Model) -> list[np.ndarray]:
+    """Of `_state`, on the host."""
+    return [keras.ops.convert_to_numpy(one.value) for one in _state(model)]
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves a checkpoint behind every epoch, and within one, and stops a run whose losses are no numbers.
 
@@ -152,17 +161,25 @@ class Checkpoints(keras.callbacks.Callback):
             a dropout there.
         every: Steps of an epoch between checkpoints within it; None: there are none.
         writes: Whether it is this process that writes them.
+        late: Steps that the losses come late, as those of `recipes.augment.Augmented`.
 
     Raises:
         UsageError: If a loss is not finite; it names the step, and the last checkpoint stays.
     """
 
     def __init__(
-        self, path: Path, before: Progress, seed: int, every: int | None = None, *, writes: bool = True
+        self,
+        path: Path,
+        before: Progress,
+        seed: int,
+        every: int | None = None,
+        *,
+        writes: bool = True,
+        late: int = 0,
     ) -> None:
         super().__init__()
         self.path, self.seed, self.every, self.progress = path, seed, every, before
-        self._writes = writes
+        self._writes, self._late = writes, late
         self._start = time.perf_counter() - before.seconds
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -177,27 +194,30 @@ class Checkpoints(keras.callbacks.Callback):
         if batch == 0 and self.progress.step:  # not before: metrics come to be in the first step, as sums
             for metric, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
                 metric.assign(metric + value)
-        self._check_losses(step, logs or {})
+        self._check_losses(max(step - self._late, self.progress.step + 1), logs or {})
         saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
         if saves and self._writes:
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
-            self._check_state(f"step {step} of epoch {self.progress.epoch + 1}")
-            save_checkpoint(self.path, self.model, now)
+            _write(self.path, self._checked(f"step {step} of epoch {self.progress.epoch + 1}"), now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._check_state(f"epoch {epoch + 1}")
+        trained = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
+        self._check_losses(self.progress.step + self.params["steps"], trained)
+        values = self._checked(f"epoch {epoch + 1}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
         self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
         if self._writes:
-            save_checkpoint(self.path, self.model, self.progress)
+            _write(self.path, values, self.progress)
 
-    def _check_state(self, behind: str) -> None:
-        for one in _state(self.model):
-            if not np.isfinite(keras.ops.convert_to_numpy(one.value)).all():
+    def _checked(self, behind: str) -> list[np.ndarray]:
+        values = _values(self.model)  # once: they come from the device
+        for one, value in zip(_state(self.model), values, strict=True):
+            if not np.isfinite(value).all():
                 raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
+        return values
 
     def _check_losses(self, step: int, logs: dict[str, Any]) -> None:
         done = self.progress.epoch

@@ -16,7 +16,7 @@ import numpy as np
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
-from recipes._backend import Spread, native
+from recipes._backend import Spread, native, steps_late
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests, AveragedStatistics
 from recipes.batches import Batch, Stream, Targets, cut, join, parts, slices
@@ -154,7 +154,7 @@ def _fit(
             first = now.epoch * steps + now.step
             stream = Stream(lambda number: _batches(config, data, size, targets, over, *divmod(first + number, steps)))
             seed = _seed_of(config.seed, over.draws)
-            kept = Checkpoints(path, now, seed, every, writes=over.rank == 0) if path else None
+            kept = Checkpoints(path, now, seed, every, writes=over.rank == 0, late=steps_late()) if path else None
             history = model.fit(
                 stream,
                 steps_per_epoch=steps_of_epoch,

@@ -8,7 +8,10 @@ Source: Zagoruyko & Komodakis 2016, arXiv:1605.07146, section 3 and Table 5: 200
 stands for its steps of a fifth.
 """
 
-from recipes.config import TrainConfig
-from recipes.configs._cifar import MOBILE
+from typing import Any
 
-CONFIG = TrainConfig(model="wideresnet28_10", **MOBILE | {"epochs": 200, "batch_size": 128})
+from recipes.config import TrainConfig
+from recipes.configs._cifar import HE2015
+
+OWN: dict[str, Any] = {"epochs": 200, "schedule": "cosine", "warmup": 0.01, "weight_decay": 5e-3}
+CONFIG = TrainConfig(model="wideresnet28_10", **HE2015 | OWN)

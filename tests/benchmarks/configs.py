@@ -1,6 +1,7 @@
 """How long the settings in recipes/configs train on this machine, from a few steps of each.
 
     make costs
+    KERAS_BACKEND=torch python tests/benchmarks/configs.py resnet20_cifar10_modern
 
 prints hours for each config and writes them to configs.json beside this file, from which the config's docstring takes
 them. A config is trained twice by `keras-resnets train`'s own function, on images that are made up, for one step and
@@ -9,6 +10,7 @@ a run does besides (its start, the test behind each epoch, decoding of photos) i
 """
 
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -54,11 +56,11 @@ def main() -> None:
     from export.environment import describe_environment
     from recipes.configs import list_configs
 
-    found = {}
-    for name in list_configs():
+    found = json.loads(RESULTS.read_text())["configs"] if len(sys.argv) > 1 else {}
+    for name in sys.argv[1:] or list_configs():
         found[name] = one = measure(name)
         print(f"{name}: {one['hours']:.3g} hours ({one['step_s']:.3g} s for {one['images']} images)", flush=True)
-    results = {"backend": keras.backend.backend(), "configs": found}
+    results = {"backend": keras.backend.backend(), "configs": {name: found[name] for name in list_configs()}}
     RESULTS.write_text(json.dumps(results | {"environment": describe_environment()}, indent=2) + "\n")
 
 

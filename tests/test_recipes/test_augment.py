@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from keras_resnets import UsageError
 from recipes import augment as module
 from recipes.augment import (
     OPERATIONS,
@@ -19,6 +20,7 @@ from recipes.augment import (
     mix,
     shares,
 )
+from recipes.checkpoint import Checkpoints, Progress
 
 every = pytest.mark.parametrize("name", TRANSFORMS)
 SHAPE = (8, 6, 3)
@@ -214,3 +216,34 @@ def test_only_training_changes_images():
     )
     np.testing.assert_array_equal(plain, tested)
     np.testing.assert_array_equal(trained, x[:, :, ::-1].reshape(4, -1))
+
+
+def test_steps_that_are_read_late_train_as_the_others(monkeypatch, tmp_path):
+    """As on a GPU: callbacks are told what a step two before came to, and of an epoch nothing of the one before."""
+    if keras.backend.backend() != "jax":
+        pytest.skip("steps are read late on JAX alone")
+    x, labels = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), np.arange(40) % 3
+
+    def trained(late, *, poisoned=None):
+        monkeypatch.setattr(module, "steps_late", lambda: late)
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,))
+        model = Augmented(keras.Model(inputs, keras.layers.Dense(3)(inputs)), ())
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        model.optimizer.build(model.trainable_variables)
+        told = []
+        each = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: told.append(logs["loss"]))
+        images = x if poisoned is None else np.where(np.arange(40)[:, None] == poisoned, np.nan, x)
+        saved = Checkpoints(tmp_path / "a.npz", Progress(), 0, late=late)
+        data = {"x": images, "y": labels, "validation_data": (x, labels)}
+        history = model.fit(**data, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[each, saved]).history
+        return told, history, model.get_weights()
+
+    told, history, weights = trained(0)
+    late, same_history, same_weights = trained(2)
+    assert late == [told[step] for step in (0, 0, 0, 1, 2, 5, 5, 5, 6, 7)]
+    assert same_history == history
+    assert all(map(np.array_equal, same_weights, weights))
+    for image, step in ((8, 2), (39, 5)):  # of the second of five batches; of the last, told when the epoch ends
+        with pytest.raises(UsageError, match=f"loss is nan in epoch 1, step {step};"):
+            trained(2, poisoned=image)
