@@ -198,9 +198,9 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
     if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_silu":
         return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_hard_sigmoid")])
     if isinstance(layer, keras.layers.Average):
-        return lambda xs: Scale([1 / len(xs)], name=name)(_sum(xs, f"{name}_sum"))
-    if isinstance(layer, keras.layers.Add):
-        return lambda xs: _sum(xs, name)
+        return lambda xs: Scale([1 / len(xs)], name=name)(_by_twos(tf_keras.layers.Add, xs, f"{name}_sum"))
+    if isinstance(layer, keras.layers.Add | keras.layers.Multiply):
+        return lambda xs: _by_twos(getattr(tf_keras.layers, type(layer).__name__), xs, name)
     if isinstance(layer, keras.layers.Concatenate):
         return Joined(layer.axis, name=name)
     if isinstance(layer, AFFINE):
@@ -220,11 +220,11 @@ def _hard_sigmoid(x: Any, name: str) -> Any:
     return Scale([1 / 6], name=name)(Sixfold(name=f"{name}_sixfold")(x))
 
 
-def _sum(xs: list[Any], name: str) -> Any:
-    """Two at a time: the sums between need ranges, too."""
+def _by_twos(kind: Any, xs: list[Any], name: str) -> Any:
+    """A sum or product of two at a time: those between need ranges, too."""
     *first, last = xs
-    total = first[0] if len(first) == 1 else _sum(first, f"{name}_of_{len(first)}")
-    return tf_keras.layers.Add(name=name)([total, last])
+    before = first[0] if len(first) == 1 else _by_twos(kind, first, f"{name}_of_{len(first)}")
+    return kind(name=name)([before, last])
 
 
 def _normalized(layer: keras.layers.Layer, x: Any, foldable: set[str]) -> Any:

@@ -126,6 +126,10 @@ class Rounded:
             self._plain = _bridge.rebuild(model, for_rounding=True)
             annotated = tf_keras.models.clone_model(self._plain, clone_function=annotate)
             self.model = tfmot.quantization.keras.quantize_apply(annotated, SCHEMES[keep]())
+        for wrapper in self.model.layers:  # which takes the kernel of a frozen layer for one to train
+            if hasattr(wrapper, "layer") and not wrapper.layer.trainable:
+                wrapper._non_trainable_weights += wrapper._trainable_weights
+                wrapper._trainable_weights = []
 
     def read_ranges(self, images: np.ndarray) -> None:
         """Sets the ranges of the activations, before the first step, to what a network without rounding shows.

@@ -17,6 +17,7 @@ from export.flatbuffer import Operation, operations
 from export.layers import PIXELS, are_pixels, as_functional, check_graph, in_float32
 from export.plan import Layers
 from export.ranges import SAMPLES, Ranges, least_error, range_of_logits
+from export.response import InverseRoot, spell_out
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
@@ -61,11 +62,13 @@ KNOWN = (
     layers.GlobalAveragePooling2D,
     layers.InputLayer,
     layers.ReLU,
+    InverseRoot,
 )
 FIXED = {"LOGISTIC": (0.0, 1.0), "SOFTMAX": (0.0, 1.0), "TANH": (-1.0, 1.0)}  # operations whose range LiteRT fixes
 KEEPS_RANGE = (  # the operations that MOVES become
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
+    "MAXIMUM",
     "PAD",
     "PADV2",
     "RESHAPE",
@@ -121,7 +124,7 @@ def quantize_aware(
     """
     images = np.asarray(images)
     check_graph(model, "quantize_aware takes")
-    model = as_functional(model)
+    model = spell_out(as_functional(model))
     _check_layers(model, images)
     model = in_float32(model)
     warn_if_few(images, stacklevel=2)

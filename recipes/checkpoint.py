@@ -83,7 +83,7 @@ def _write(path: Path, values: Sequence[np.ndarray], progress: Progress) -> None
     about = {"schema": SCHEMA, "progress": asdict(progress)}
     with replacing(path) as part:
         with part.open("wb") as file:
-            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # an option of its own
             file.flush()
             os.fsync(file.fileno())
         if path.exists():

@@ -18,6 +18,7 @@ from tiny import TINY, build_tiny, randomize
 
 from export import _bridge, _tfmot
 from export.flatbuffer import describe, set_io
+from export.response import spell_out
 from export.runtimes.litert import LiteRT
 
 for key in sorted(TINY):
@@ -30,7 +31,7 @@ for key in sorted(TINY):
     copied = _bridge.rebuild(model).predict(images, verbose=0)
     found = {"key": key, "copied": float(np.abs(copied - expected).max())}
     if key in sys.argv[1:]:
-        rounded = _tfmot.Rounded(model, None)
+        rounded = _tfmot.Rounded(spell_out(model), None)
         rounded.read_ranges(images)
         outputs = rounded.model.predict(images, verbose=0)
         data = rounded.converted()

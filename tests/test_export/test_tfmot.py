@@ -1,5 +1,6 @@
 """Pruning, clustering and quantization-aware training by tensorflow-model-optimization, from whatever backend runs."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,9 +18,11 @@ from export import TfmotModel, cluster, prune, quantize_aware, to_tflite
 from export.flatbuffer import operations, weigh
 from export.recipe import read_recipe
 from keras_resnets import UsageError
+from keras_resnets.layers import LocalResponseNorm
 
 # One of each kind of layer that rounding has a rule of its own for.
 ROUNDED = (
+    "alexnet",  # local response normalisation
     "cifar_a",  # zero-padded shortcut
     "densenet_bc",  # BatchNorm before the convolution, concatenation
     "fractal_two_columns",  # average of paths
@@ -44,14 +47,15 @@ def kernels(model):
     }
 
 
-def by_output(content):
-    """The stored weights of each convolution of a file, a row an output."""
+def stored(content):
+    """The stored weights of each convolution of a file, by the tensor's name, a row an output."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.CONV_2D:
             tensor = graph.tensors[operator.inputs[1]]
-            yield from np.asarray(model.buffers[tensor.buffer].data, np.uint8).reshape(tensor.shape[0], -1)
+            rows = np.asarray(model.buffers[tensor.buffer].data, np.uint8).reshape(tensor.shape[0], -1)
+            yield tensor.name.decode(), rows
 
 
 def fine_tuned(model: TfmotModel, data, epochs=1):
@@ -110,7 +114,9 @@ def test_zeros_and_clusters_stay_through_what_follows(pruned, data, tmp_path):
     content = exported.path.read_bytes()
     found = weigh(content)
     assert found.nonzero <= 0.51 * found.count
-    for values in by_output(content):  # int8 scales each output of a layer for itself
+    for values in itertools.chain(
+        *(rows for _, rows in stored(content))
+    ):  # int8 scales each output of a layer for itself
         assert len(np.unique(values)) <= 9
 
 
@@ -187,6 +193,28 @@ def test_the_process_ends_with_its_model(trained, data):
     del started
     assert process.poll() is not None
     assert not folder.exists()
+
+
+@pytest.mark.once
+def test_constants_stay_and_products_of_three_are_integers(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    x = LocalResponseNorm(alpha=1.0, name="respond")(x)
+    frozen = keras.layers.Conv2D(8, 1, name="frozen", trainable=False)(x)
+    x = keras.layers.Multiply()([x, frozen, keras.layers.Conv2D(8, 1, name="free")(x)])
+    model = keras.Model(inputs, keras.layers.Dense(4, "softmax")(keras.layers.GlobalAveragePooling2D()(x)))
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    kernels = []
+    for rate in (0.0, 0.1):
+        aware = quantize_aware(model, images, engine="tfmot")
+        aware.compile(keras.optimizers.SGD(rate))
+        aware.fit(images, np.arange(32) % 4)
+        file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=images, min_agreement=0)
+        assert file.verification.float_operations == 0
+        kernels.append(dict(stored(file.path.read_bytes())))
+    for part, moves in (("frozen", False), ("window", False), ("free", True)):
+        (name,) = (one for one in kernels[0] if part in one)
+        assert (kernels[0][name] != kernels[1][name]).any() == moves, part
 
 
 @pytest.mark.once
