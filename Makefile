@@ -60,6 +60,11 @@ TRAINED_resnet8 := --config resnet8_cifar10
 TRAINED_resnet20 := --config resnet20_cifar10_modern --precision mixed_bfloat16
 TRAINED_mobilenetv2_x0_5_cifar := --config mobilenetv2_x0_5_cifar10
 TRAINED_shufflenetv2_x0_5_cifar := --config shufflenetv2_x0_5_cifar10 --precision mixed_bfloat16
+# The same networks, trained until they are about as accurate as ResNet-8
+MATCHED_mobilenetv2_x0_5_cifar := --model mobilenetv2_x0_5_cifar --epochs 15 $(CIFAR) --warmup 0.05 --weight-decay 2e-3
+MATCHED_shufflenetv2_x0_5_cifar := --config shufflenetv2_x0_5_cifar10 --epochs 30 --augment crop flip \
+	--precision mixed_bfloat16
+MATCHED := $(foreach name,mobilenetv2 shufflenetv2,runs/matched/$(name)_x0_5_cifar/model.keras)
 TRAINED := resnet8 resnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar
 BRIEF := seresnet20 preactresnet20 mobilenetv3small_cifar densenetbc40_12
 R20 := runs/trained/resnet20
@@ -67,6 +72,9 @@ MODELS := $(foreach name,$(TRAINED),runs/trained/$(name)/model.keras)
 
 runs/trained/%/model.keras: | $(VENV)/.installed-test
 	$(BIN)/keras-resnets train $(TRAINED_$*) --out runs/trained/$*
+
+runs/matched/%/model.keras: | $(VENV)/.installed-test
+	$(BIN)/keras-resnets train $(MATCHED_$*) --out runs/matched/$*
 
 edge: $(VENV)/.installed-test $(MODELS) ## Train on CIFAR-10, quantize in every way, prune, cluster, publish in export/README.md: hours
 	@set -e; for name in $(BRIEF); do $(BIN)/keras-resnets train --model $$name $(FEW) --out runs/edge/$$name; done
@@ -81,11 +89,11 @@ edge: $(VENV)/.installed-test $(MODELS) ## Train on CIFAR-10, quantize in every 
 		cp $(R20)/$$name/compress.json recipes/results/compress-$$name.json; done
 	$(MAKE) readme
 
-devices: $(VENV)/.installed-test $(MODELS) ## Train four networks on CIFAR-10, measure them on every runtime, publish in the README: hours
+devices: $(VENV)/.installed-test $(MODELS) $(MATCHED) ## Train networks on CIFAR-10, measure them on every runtime, publish in the README: hours
 	mkdir -p runs/devices
 	$(BIN)/keras-resnets export runs/trained/resnet8/model.keras --mode int8 --io int8 --data cifar10 \
 		--out runs/devices/resnet8_mcu.tflite
-	$(BIN)/keras-resnets bench $(MODELS) \
+	$(BIN)/keras-resnets bench $(MODELS) $(MATCHED) \
 		runs/devices/resnet8_mcu.tflite --reference runs/trained/resnet8/model.keras --out runs/devices/bench
 	$(BIN)/python tests/benchmarks/converter.py runs/trained/resnet8/model.keras cifar10
 	cp runs/devices/bench/results.json recipes/results/devices.json

@@ -199,8 +199,10 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
         return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_hard_sigmoid")])
     if isinstance(layer, keras.layers.Average):
         return lambda xs: Scale([1 / len(xs)], name=name)(_by_twos(tf_keras.layers.Add, xs, f"{name}_sum"))
-    if isinstance(layer, keras.layers.Add | keras.layers.Multiply):
-        return lambda xs: _by_twos(getattr(tf_keras.layers, type(layer).__name__), xs, name)
+    if isinstance(layer, keras.layers.Add):
+        return lambda xs: _by_twos(tf_keras.layers.Add, xs, name)
+    if isinstance(layer, keras.layers.Multiply):
+        return lambda xs: _by_twos(tf_keras.layers.Multiply, xs, name)
     if isinstance(layer, keras.layers.Concatenate):
         return Joined(layer.axis, name=name)
     if isinstance(layer, AFFINE):
@@ -234,7 +236,7 @@ def _normalized(layer: keras.layers.Layer, x: Any, foldable: set[str]) -> Any:
     scale, shift = (np.broadcast_to(values, x.shape[-1:]) for values in _scale_and_shift(layer))
     if not isinstance(layer, keras.layers.BatchNormalization):  # of pixels: constants
         return Shift(shift.tolist(), name=layer.name)(Scale(scale.tolist(), name=f"{layer.name}_scale")(x))
-    twin = tf_keras.layers.DepthwiseConv2D(1, name=layer.name)
+    twin = tf_keras.layers.DepthwiseConv2D(1, name=layer.name, trainable=layer.trainable)
     result = twin(x)
     twin.set_weights([scale.reshape(1, 1, -1, 1), shift])
     return result
@@ -250,8 +252,11 @@ def _separated(layer: keras.layers.SeparableConv2D, x: Any) -> Any:
         dilation_rate=layer.dilation_rate,
         use_bias=False,
         name=f"{layer.name}_depthwise",
+        trainable=layer.trainable,
     )
-    second = tf_keras.layers.Conv2D(layer.filters, 1, use_bias=layer.use_bias, name=layer.name)
+    second = tf_keras.layers.Conv2D(
+        layer.filters, 1, use_bias=layer.use_bias, name=layer.name, trainable=layer.trainable
+    )
     result = second(first(x))
     first.set_weights([depthwise])
     second.set_weights(rest)

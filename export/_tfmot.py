@@ -126,7 +126,7 @@ class Rounded:
             self._plain = _bridge.rebuild(model, for_rounding=True)
             annotated = tf_keras.models.clone_model(self._plain, clone_function=annotate)
             self.model = tfmot.quantization.keras.quantize_apply(annotated, SCHEMES[keep]())
-        for wrapper in self.model.layers:  # which takes the kernel of a frozen layer for one to train
+        for wrapper in self.model.layers:  # tfmot's: it lists a kernel as one to train also where its layer is frozen
             if hasattr(wrapper, "layer") and not wrapper.layer.trainable:
                 wrapper._non_trainable_weights += wrapper._trainable_weights
                 wrapper._trainable_weights = []

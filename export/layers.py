@@ -32,9 +32,21 @@ def in_float32(model: keras.Model) -> keras.Model:
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
 
-    same = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    same.set_weights(model.get_weights())
-    return same
+    return with_weights_of(model, keras.models.clone_model(model, clone_function=clone, recursive=True))
+
+
+def with_weights_of(model: keras.Model, made: keras.Model) -> keras.Model:
+    """A clone of a model, which may have further layers, with the model's weights.
+
+    Keras's own `set_weights` leaves a Normalization that was adapted as it was before.
+    """
+    for layer in model.layers:
+        if layer.weights:
+            made.get_layer(layer.name).set_weights(layer.get_weights())
+    for layer in iter_layers(made):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return made
 
 
 def takes_pixels(model: keras.Model) -> bool:

@@ -17,7 +17,7 @@ from export.flatbuffer import Operation, operations
 from export.layers import PIXELS, are_pixels, as_functional, check_graph, in_float32
 from export.plan import Layers
 from export.ranges import SAMPLES, Ranges, least_error, range_of_logits
-from export.response import InverseRoot, spell_out
+from export.response import can_be_spelled, spell_out
 from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
@@ -62,10 +62,9 @@ KNOWN = (
     layers.GlobalAveragePooling2D,
     layers.InputLayer,
     layers.ReLU,
-    InverseRoot,
 )
 FIXED = {"LOGISTIC": (0.0, 1.0), "SOFTMAX": (0.0, 1.0), "TANH": (-1.0, 1.0)}  # operations whose range LiteRT fixes
-KEEPS_RANGE = (  # the operations that MOVES become
+KEEPS_RANGE = (  # the operations that MOVES become, and the first of InverseRoot
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
     "MAXIMUM",
@@ -107,8 +106,8 @@ def quantize_aware(
     `to_tflite(mode="int8")`, which needs no calibration images then.
 
     Args:
-        model: A functional or Sequential model of the layers in `KNOWN` and the activations in `ACTIVATIONS`, with one
-            image input.
+        model: A functional or Sequential model of the layers in `KNOWN`, a LocalResponseNorm of power 0.75, and the
+            activations in `ACTIVATIONS`, with one image input.
         images: Training images, shape (n, height, width, channels), a few hundred. Fewer than `calibrate.FEW` warn.
         engine: "native" rewrites the model in Keras 3, to train on the backend that runs. "tfmot" trains a copy by
             tensorflow-model-optimization on TensorFlow in another process.
@@ -124,9 +123,9 @@ def quantize_aware(
     """
     images = np.asarray(images)
     check_graph(model, "quantize_aware takes")
-    model = spell_out(as_functional(model))
+    model = as_functional(model)
     _check_layers(model, images)
-    model = in_float32(model)
+    model = spell_out(in_float32(model))
     warn_if_few(images, stacklevel=2)
     if engine == "tfmot":
         return quantize_by_tfmot(model, images, keep)
@@ -158,6 +157,8 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
 
 def _unknown(layer: Any) -> str | None:
     """What of a layer, or of an operation of a user's model, has no rule under rounding."""
+    if can_be_spelled(layer):
+        return None
     if type(layer) not in KNOWN:
         kind = type(layer).__name__
         return kind if isinstance(layer, layers.Layer) else f"operation {kind}, not a layer"
@@ -212,7 +213,7 @@ class _Rewriter:
         elif name in self._folded:
             name, x = self._folded[name], inputs
         elif isinstance(layer, AFFINE):
-            learned = isinstance(layer, layers.BatchNormalization)
+            learned = isinstance(layer, layers.BatchNormalization) and layer.trainable
             x = self._affine(inputs, *_scale_and_shift(layer), name, trainable=learned)
         elif isinstance(layer, layers.Average):
             x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
@@ -250,11 +251,12 @@ class _Rewriter:
         depthwise, pointwise, *rest = (_array(weight) for weight in layer.weights)
         bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         config = layer.get_config()
-        shaped = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "depth_multiplier")
+        shaped = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "depth_multiplier", "trainable")
         kept = {key: config[key] for key in shaped}
         name = f"{layer.name}_depthwise"
         x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
-        kept = {"filters": layer.filters, "kernel_size": 1, "data_format": config["data_format"], "name": layer.name}
+        kept = {"filters": layer.filters, "kernel_size": 1, "name": layer.name}
+        kept |= {key: config[key] for key in ("data_format", "trainable")}
         return self._activated(layer, _call(RoundedConv2D, kept, x, pointwise, bias, scale))
 
     def _product(self, layer: keras.layers.Layer, inputs: list[Any]) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 
-from export.layers import as_functional, check_graph, in_float32, layer_modules
+from export.layers import as_functional, check_graph, in_float32, layer_modules, with_weights_of
 from keras_resnets.errors import UsageError
 from keras_resnets.layers import deep_graphs
 
@@ -156,8 +156,7 @@ class TfmotModel:
             raise UsageError("a model trained for int8 has no other form: give it to to_tflite(mode='int8')")
         self._call("strip")
         with deep_graphs():
-            stripped = keras.models.clone_model(self.source)
-        stripped.set_weights(self.source.get_weights())
+            stripped = with_weights_of(self.source, keras.models.clone_model(self.source))
         with np.load(self._folder / "weights.npz", allow_pickle=False) as arrays:
             for layer in stripped.layers:
                 keys = [f"{layer.name}/{place}" for place in range(len(layer.weights))]

@@ -308,6 +308,8 @@ class Augmented(keras.Model):
         averages: Of the network's statistics, kept in each step of training; None: there are none.
     """
 
+    train_function: Any
+
     def __init__(
         self,
         network: keras.Model,
@@ -331,11 +333,11 @@ class Augmented(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:
         """As of any model; where steps are read late, callbacks are told what an earlier one came to."""
-        before: Any = getattr(self, "train_function", None)
+        before = self.train_function
         super().make_train_function(force)
-        made: Any = getattr(self, "train_function")  # noqa: B009 - Keras does not type it
-        if (late := steps_late()) and made is not before:
-            self.train_function = self._late(made, late)
+        late = steps_late()
+        if late and self.train_function is not before:  # which it is where one was made already
+            self.train_function = self._late(self.train_function, late)
 
     def reset_metrics(self) -> None:
         """As of any model: an epoch begins."""

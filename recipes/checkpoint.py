@@ -79,11 +79,11 @@ def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
 
 
 def _write(path: Path, values: Sequence[np.ndarray], progress: Progress) -> None:
-    arrays = {f"{place:05}": value for place, value in enumerate(values)}
+    arrays: dict[str, Any] = {f"{place:05}": value for place, value in enumerate(values)}
     about = {"schema": SCHEMA, "progress": asdict(progress)}
     with replacing(path) as part:
         with part.open("wb") as file:
-            np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # an option of its own
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -164,7 +164,8 @@ class Checkpoints(keras.callbacks.Callback):
         late: Steps that the losses come late, as those of `recipes.augment.Augmented`.
 
     Raises:
-        UsageError: If a loss is not finite; it names the step, and the last checkpoint stays.
+        UsageError: If a loss is not finite; it names the step, or the epoch, of whose last `late` steps it can be, and
+            the last checkpoint stays.
     """
 
     def __init__(
@@ -194,17 +195,19 @@ class Checkpoints(keras.callbacks.Callback):
         if batch == 0 and self.progress.step:  # not before: metrics come to be in the first step, as sums
             for metric, value in zip(self.model.metrics_variables, self.progress.metrics, strict=True):
                 metric.assign(metric + value)
-        self._check_losses(max(step - self._late, self.progress.step + 1), logs or {})
+        self._check_losses(self._place(max(step - self._late, self.progress.step + 1)), logs or {})
         saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
         if saves and self._writes:
             metrics = [float(metric.value) for metric in self.model.metrics_variables]
+            if not np.isfinite(metrics).all():  # of this step, which the losses that came do not tell of yet
+                raise UsageError(f"a loss is no number in {self._place(step)}; {self._kept()}; {AGAIN}")
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
             _write(self.path, self._checked(f"step {step} of epoch {self.progress.epoch + 1}"), now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         trained = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
-        self._check_losses(self.progress.step + self.params["steps"], trained)
+        self._check_losses(f"epoch {epoch + 1}", trained)
         values = self._checked(f"epoch {epoch + 1}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
@@ -219,10 +222,16 @@ class Checkpoints(keras.callbacks.Callback):
                 raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
         return values
 
-    def _check_losses(self, step: int, logs: dict[str, Any]) -> None:
-        done = self.progress.epoch
+    def _check_losses(self, place: str, logs: dict[str, Any]) -> None:
         for name, value in logs.items():
             if not np.isfinite(value):
-                kept = f"{self.path} keeps epoch {done}" if done else "there is no epoch to go back to"
-                kept = f"{self.path} keeps steps of epoch 1" if not done and is_begun(self.path) else kept
-                raise UsageError(f"{name} is {value} in epoch {done + 1}, step {step}; {kept}; {AGAIN}")
+                raise UsageError(f"{name} is {value} in {place}; {self._kept()}; {AGAIN}")
+
+    def _place(self, step: int) -> str:
+        return f"epoch {self.progress.epoch + 1}, step {step}"
+
+    def _kept(self) -> str:
+        done = self.progress.epoch
+        if done:
+            return f"{self.path} keeps epoch {done}"
+        return f"{self.path} keeps steps of epoch 1" if is_begun(self.path) else "there is no epoch to go back to"

@@ -174,8 +174,9 @@ def _fit(
             over.wait()  # until it is written
             now = load_checkpoint(path, model)  # `fit` has ended as if it was for good, with averaged weights
         history = fit(now, steps, config.epochs)
-    if not np.isfinite(history["loss"][-1]):
-        raise UsageError(f"{config.model} diverged in epoch {len(history['loss'])}; lower the learning rate")
+    diverged = np.flatnonzero(~np.isfinite(history["loss"]))
+    if len(diverged):
+        raise UsageError(f"{config.model} diverged in epoch {diverged[0] + 1}; lower the learning rate")
     return _Fitted(size, history, time.perf_counter() - start + before.seconds, network.get_weights())
 
 

@@ -10,6 +10,7 @@ import pkgutil
 import re
 import statistics
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from export.results import json_schema, read_results
 from keras_resnets import Variant, families
 from keras_resnets.summary import read_figures
 from recipes.compress import Compressed
+from recipes.config import TrainConfig
 from recipes.configs import find_config, list_configs
 from recipes.degradation import LAST, Network, Outcome, sentences
 from recipes.plots import draw_curves
@@ -301,11 +303,10 @@ def hardware(environment: dict[str, str]) -> str:
 def trained() -> str:
     runs = [json.loads(path.read_text()) for path in TRAINED]
     configs = {name: find_config(name) for name in list_configs()}
-    named = {(config.model, config.epochs): name for name, config in configs.items()}
+    named = [next(name for name, config in configs.items() if ran(config, run)) for run in runs]
     lines = ["| config | test accuracy | to reach | epochs | batch | precision | backend | on | minutes |"]
     lines.append("| :-- | --: | --: | --: | --: | :-- | :-- | :-- | --: |")
-    for run in sorted(runs, key=lambda run: run["accuracy"]):
-        name = named[run["model"], run["epochs"]]
+    for name, run in sorted(zip(named, runs, strict=True), key=lambda pair: pair[1]["accuracy"]):
         reached = re.search(r"[\d.]+%", list_configs()[name])
         assert reached, f"the first line of {name} says no accuracy"
         lines.append(
@@ -313,8 +314,7 @@ def trained() -> str:
             f"{run['epochs']} | {run['batch_size']} | {run.get('precision', 'float32')} | {run['backend']} | "
             f"{hardware(run['environment'])} | {run['seconds'] / 60:.0f} |"
         )
-    done = {(run["model"], run["epochs"]) for run in runs}
-    missing = [name for key, name in named.items() if key not in done]
+    missing = [name for name in configs if name not in named]
     note = (
         f"`keras-resnets train --config CONFIG`, `--precision mixed_bfloat16` where it says so; seed 0 (n = 1), all "
         f"test images, by the float32 model that was written. What is to be reached is told in the config. The GPU "
@@ -322,6 +322,12 @@ def trained() -> str:
         f"{', '.join(missing)}."
     )
     return "\n".join(lines) + f"\n\n{note}"
+
+
+def ran(config: TrainConfig, run: dict) -> bool:
+    """Whether a run had these settings, but for the precision."""
+    wanted = json.loads(json.dumps(asdict(config))) | {"precision": run.get("precision")}
+    return all(run.get(key, value) == value for key, value in wanted.items())
 
 
 def degradation() -> str:
@@ -362,7 +368,9 @@ def devices() -> str:
     shown = short_columns(results)
     lines = [[" ".join(column.title.split()).replace("agree- ment", "agreement") for column in shown]]
     lines.append([":--" if column.rank is None else "--:" for column in shown])
-    lines += [[column.text(entry) for column in shown] for entry in results.entries]
+    for entry in results.entries:
+        model, *rest = (column.text(entry) for column in shown)
+        lines.append([f"{model} \\*" if "matched" in Path(entry.word).parts else model, *rest])
     own, plain, ratio = (json.loads(CONVERTER.read_text())[key] for key in ("own", "plain", "ratio"))
     harness = json.loads(HARNESS.read_text())
     cost = max(harness[mode]["cost"] for mode in ("float32", "int8")) - 1
@@ -371,7 +379,8 @@ def devices() -> str:
     npu = smallest_accelerator(results.entries)
     note = (
         f"`make devices`: {results.data}, seed {results.seed} (n = 1), {results.entries[0].images:,} test images; "
-        f"networks as trained below (What it reaches); no: the runtime does not take the file. p50: median on LiteRT "
+        f"networks as trained below (What it reaches), those with a star in fewer epochs, for about ResNet-8's "
+        f"accuracy; no: the runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
         f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "

@@ -56,12 +56,16 @@ def main() -> None:
     from export.environment import describe_environment
     from recipes.configs import list_configs
 
-    found = json.loads(RESULTS.read_text())["configs"] if len(sys.argv) > 1 else {}
+    environment = describe_environment()
+    before = json.loads(RESULTS.read_text())
+    same = all(before["environment"][key] == environment[key] for key in ("processor", "cores", "keras", "torch"))
+    found = before["configs"] if len(sys.argv) > 1 and same else {}
     for name in sys.argv[1:] or list_configs():
         found[name] = one = measure(name)
         print(f"{name}: {one['hours']:.3g} hours ({one['step_s']:.3g} s for {one['images']} images)", flush=True)
-    results = {"backend": keras.backend.backend(), "configs": {name: found[name] for name in list_configs()}}
-    RESULTS.write_text(json.dumps(results | {"environment": describe_environment()}, indent=2) + "\n")
+    configs = {name: found[name] for name in list_configs() if name in found}
+    results = {"backend": keras.backend.backend(), "configs": configs, "environment": environment}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

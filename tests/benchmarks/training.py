@@ -5,9 +5,9 @@
 prints them for each backend and writes them to training.json beside this file: ResNet-20, batches of 128, crops and
 mirrored images, SGD with Nesterov's momentum and weight decay, float32; on a GPU with JAX, ResNet-50 on 224x224 pixels
 in bfloat16, too. Ours is `fit` with the parts and callbacks of `keras-resnets train`, a turn an epoch with its
-checkpoint; the other is a loop by hand with
-`channels_last` images and the same augmentation (of ResNet-50, by `torch.compile` and with autocast). Beside it, on a
-CPU: how many images a second the input pipeline alone delivers, from memory and from JPEG files.
+checkpoint; the other is a loop by hand with `channels_last` images and the same augmentation (of ResNet-50, by
+`torch.compile` and with autocast). Beside it, on a CPU: how many images a second the input pipeline alone delivers,
+from memory and from JPEG files.
 """
 
 import itertools
@@ -61,7 +61,7 @@ class Case:
 
 def recipe(case: Case) -> Callable[[], object]:
     from keras_resnets import create_model
-    from recipes._backend import native
+    from recipes._backend import native, steps_late
     from recipes.augment import Augmented
     from recipes.batches import Targets, batches
     from recipes.checkpoint import Checkpoints, Progress
@@ -96,7 +96,7 @@ def recipe(case: Case) -> Callable[[], object]:
             pass
 
     folder = Path(tempfile.mkdtemp())
-    callbacks = [Checkpoints(folder / "checkpoint.npz", Progress(), 0), Quiet(lambda *_: None, 1)]
+    callbacks = [Checkpoints(folder / "checkpoint.npz", Progress(), 0, late=steps_late()), Quiet(lambda *_: None, 1)]
     return lambda: model.fit(images, steps_per_epoch=case.steps, shuffle=False, verbose=0, callbacks=callbacks)
 
 

@@ -6,6 +6,7 @@ import pytest
 from tiny import TINY, build_tiny, randomize
 
 from export import pick_calibration, quantize_aware, to_tflite
+from export.layers import in_float32
 from export.qat import strip
 from export.recipe import read_recipe
 from export.rounding import RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
@@ -159,6 +160,44 @@ def test_images_that_are_no_pixels_keep_the_range_they_have(least, largest, trai
     expected = model.predict(images, verbose=0)
     noise = np.square(np.stack(list(LiteRT(out.path).predict(images))) - expected).sum()
     assert noise < 1e-3 * np.square(expected).sum(), "30 dB"
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_an_adapted_normalisation_stays_adapted_in_every_copy(precision):
+    """A response is spelled out in a copy of the model, and float32 models are copies of those of mixed precision."""
+    images = np.random.default_rng(0).uniform(100, 4000, (32, 8, 8, 3)).astype("float32")
+    normalization = keras.layers.Normalization(dtype=precision)
+    normalization.adapt(images)
+    inputs = keras.Input((8, 8, 3))
+    x = LocalResponseNorm(alpha=2.0, dtype=precision)(normalization(inputs))
+    x = keras.layers.Conv2D(4, 3, dtype=precision, kernel_initializer=keras.initializers.GlorotUniform(0))(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(dtype="float32")(x))
+    outputs = keras.ops.convert_to_numpy(model(images))
+    for copy, error in ((in_float32(model), 0.02), (quantize_aware(model, images), 0.05)):
+        found = keras.ops.convert_to_numpy(copy(images))
+        assert np.abs(found - outputs).mean() < error * np.abs(outputs).mean()
+
+
+def test_what_cannot_be_spelled_out_is_said():
+    inputs = keras.Input((8, 8, 3))
+    images = np.zeros((32, 8, 8, 3), np.float32)
+    response = LocalResponseNorm(name="respond")
+    for outputs, said in (
+        (response(response(inputs)), "uses respond more than once"),
+        (keras.layers.ReLU(name="respond_window")(response(inputs)), "a layer is called respond_window"),
+        (LocalResponseNorm(beta=0.5)(inputs), "no way is known to train .*LocalResponseNorm"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            quantize_aware(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(outputs)), images)
+
+
+def test_what_is_frozen_is_not_trained():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.SeparableConv2D(4, 3, trainable=False)(inputs)
+    x = keras.layers.BatchNormalization(trainable=False)(keras.layers.Concatenate()([x, x]))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="free")(keras.layers.GlobalAveragePooling2D()(x)))
+    aware = quantize_aware(model, np.random.default_rng(0).random((32, 8, 8, 3), np.float32))
+    assert {weight.path.split("/")[0] for weight in aware.trainable_weights} == {"free"}
 
 
 @pytest.mark.parametrize("kind", [RoundedConv2D(4, 3), RoundedDepthwiseConv2D(3)])

@@ -244,6 +244,6 @@ def test_steps_that_are_read_late_train_as_the_others(monkeypatch, tmp_path):
     assert late == [told[step] for step in (0, 0, 0, 1, 2, 5, 5, 5, 6, 7)]
     assert same_history == history
     assert all(map(np.array_equal, same_weights, weights))
-    for image, step in ((8, 2), (39, 5)):  # of the second of five batches; of the last, told when the epoch ends
-        with pytest.raises(UsageError, match=f"loss is nan in epoch 1, step {step};"):
+    for image, place in ((8, "epoch 1, step 2"), (39, "epoch 1")):  # of five batches; of the last when the epoch ends
+        with pytest.raises(UsageError, match=f"loss is nan in {place};"):
             trained(2, poisoned=image)
