@@ -4,10 +4,9 @@
 returns its value and its gradients, and lets what the call assigns (BatchNorm statistics, random states) stand. The
 gradient of a variable that the loss misses is zero. `native(network)` is a network to train in its place, where Keras's
 layers cost more than the backend's own, and `portable(network)` is one to save of it. `Adam` is Keras's, or one that
-comes to the same for less. `steps_late()` is how many steps a loss is read late: where another
-device than the CPU computes, the host waits for an earlier step than the last, and makes and sends the next batch
-meanwhile. `spread()` finds over what a training step can be spread, as a `Spread`; it raises a UsageError where that is
-this one device.
+comes to the same for less. `steps_late()` is how many steps a loss is read late: where another device than the CPU
+computes, the host waits for an earlier step than the last, and makes and sends the next batch meanwhile. `spread()`
+finds over what a training step can be spread, as a `Spread`; it raises a UsageError where that is this one device.
 """
 
 import keras
