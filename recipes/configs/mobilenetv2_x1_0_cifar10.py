@@ -3,7 +3,7 @@
     keras-resnets train --config mobilenetv2_x1_0_cifar10 --out runs/mobilenetv2_x1_0_cifar10
 
 Expected: a test accuracy of 93.79%.
-Takes: 4 days on 2 cores of an AMD EPYC, torch, by 3 steps of 500 (`make costs`).
+Takes: 34 hours on 2 cores of an AMD EPYC, torch, by 3 steps of 500 (`make costs`).
 Source: chenyaofo/pytorch-cifar-models; the papers have no CIFAR networks. The settings are ours.
 """
 
