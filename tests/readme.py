@@ -365,7 +365,7 @@ def outcomes_of(results: dict[str, Any]) -> list[Outcome]:
 
 def devices() -> str:
     results = read_results(DEVICES)
-    shown = short_columns(results)
+    shown = [column for column in short_columns(results) if column.title != "file"]  # a star tells them apart
     lines = [[" ".join(column.title.split()).replace("agree- ment", "agreement") for column in shown]]
     lines.append([":--" if column.rank is None else "--:" for column in shown])
     for entry in results.entries:
