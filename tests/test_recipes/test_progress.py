@@ -11,6 +11,14 @@ from recipes.progress import bar
 pytestmark = pytest.mark.once  # no network, so no backend
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as in a terminal: a shell that starts tests in the background lets them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def lose(number):
     with contextlib.suppress(BaseException):  # as `keras.src.utils.python_utils.pythonify_logs` does
         signal.raise_signal(number)
