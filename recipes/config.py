@@ -1,12 +1,13 @@
 """What decides a training run or a compression, as the command line and the recipes share it."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 Augmentation = Literal["crop", "flip", "distort", "randaugment", "erase"]
 Rule = tuple[str, Any, str]  # field, whether its value is valid, what it must be
 
 SEEDS = range(2**32)
+C = TypeVar("C", "TrainConfig", "DegradationConfig", "GanConfig", "DcganConfig", "AddaConfig", "CompressConfig")
 
 
 def _check(config: Any, *rules: Rule) -> None:
@@ -324,3 +325,8 @@ class AddaConfig:
             ("units", self.units >= 1, "at least 1"),
             ("seed", self.seed in SEEDS, "from 0 to 2**32 - 1"),
         )
+
+
+def config_of(kind: type[C], command: Any) -> C:
+    """The part of a command's options that decides its results: the fields of `kind`, which it inherits."""
+    return kind(**{field.name: getattr(command, field.name) for field in fields(kind)})

@@ -6,8 +6,8 @@ import re
 import readme
 from readme import ROOT
 
-import recipes.__main__ as command_line
 from keras_resnets import list_models
+from recipes.commands import COMMANDS
 
 
 def test_generated_parts_of_the_readmes_are_fresh():
@@ -44,7 +44,7 @@ def test_pictures_of_the_readme_exist():
 def test_commands_of_the_readme_exist():
     text = readme.README.read_text() + readme.EXPORT.read_text()
     commands = set(re.findall(r"keras-resnets ([a-z]+)", text))
-    assert commands <= set(command_line.COMMANDS)
+    assert commands <= set(COMMANDS)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", text, re.MULTILINE)) <= targets
     assert {"quickstart", "test"} <= targets

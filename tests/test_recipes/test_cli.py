@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_resnets import list_models
-from recipes.__main__ import COMMANDS
+from recipes.commands import COMMANDS
 
 
 def test_help_names_every_command(cli):
