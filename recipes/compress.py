@@ -38,6 +38,7 @@ from recipes.train import batch_size_for, check_pixels, jit_compile
 
 SCHEMA = 1
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
+SPARSITY, CLUSTERS = 0.5, 16  # where nothing else is asked for
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
 CALIBRATION = 500  # images
 NOISE = 8  # images of it, which show whether a model gives probabilities
@@ -154,7 +155,7 @@ def _row(name: str, measured: Measurement, named: np.ndarray) -> Compressed:
 
 
 def completed(config: CompressConfig, path: Path) -> CompressConfig:
-    """The configuration with what the config.json beside the model says where nothing was said.
+    """The configuration with what is usual, and what the config.json beside the model says, where nothing was said.
 
     Raises:
         UsageError: If neither says what the model was trained on.
@@ -181,7 +182,11 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
     decay = said if config.weight_decay is None else config.weight_decay
     if not isinstance(decay, int | float) or not 0 <= decay < float("inf"):
         raise UsageError(f"{beside} says weight_decay is {decay}; give --weight-decay, a number from 0")
-    return replace(config, data=data, augment=tuple(augment), weight_decay=float(decay))
+    sparsity = config.sparsity or SPARSITY if "prune" in config.method else None
+    clusters = config.clusters or CLUSTERS if "cluster" in config.method else None
+    return replace(
+        config, data=data, augment=tuple(augment), weight_decay=float(decay), sparsity=sparsity, clusters=clusters
+    )
 
 
 def start(
@@ -191,10 +196,11 @@ def start(
     if method == "prune":
         steps = config.epochs * -(-data.images // batch_size_for(data.images))
         pattern = (2, 4) if config.two_of_four else None
-        return prune(model, config.sparsity, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
+        share = config.sparsity or SPARSITY
+        return prune(model, share, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
     kept = " and ".join({"prune": "sparsity", "cluster": "clusters"}[one] for one in before)
     if method == "cluster":
-        return cluster(model, config.clusters, keep=kept or None, seed=config.seed)  # type: ignore[arg-type]
+        return cluster(model, config.clusters or CLUSTERS, keep=kept or None, seed=config.seed)  # type: ignore[arg-type]
     return quantize_aware(model, images, engine=config.engine, keep=kept or None)  # type: ignore[arg-type]
 
 

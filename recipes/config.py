@@ -153,12 +153,12 @@ class CompressConfig:
     method: tuple[Literal["prune", "cluster", "qat"], ...] = ("prune",)
     """What to do, one after the other; each keeps what the ones before it have reached: prune (the smallest weights
     become zero), cluster (the weights of a layer share a few values), qat (quantization-aware training)."""
-    sparsity: float = 0.5
-    """Share of zeros that pruning ends with in each layer."""
+    sparsity: float | None = None
+    """Share of zeros that pruning ends with in each layer; None: 0.5."""
     two_of_four: bool = False
     """Prune two of any four neighbouring weights, which some processors skip; goes with sparsity 0.5."""
-    clusters: int = 16
-    """Values that the weights of a layer share."""
+    clusters: int | None = None
+    """Values that the weights of a layer share; None: 16."""
     engine: Literal["native", "tfmot"] = "native"
     """Of qat: native trains on the backend that runs, tfmot by tensorflow-model-optimization, which keeps clusters."""
     epochs: int = 2
@@ -189,13 +189,17 @@ class CompressConfig:
             ("method", self.method and len(set(self.method)) == len(self.method), "given, each method once"),
             ("method", "qat" not in self.method[:-1], "such that qat comes last: its result is a file"),
             ("method", self.method[:2] != ("cluster", "prune"), "such that prune comes before cluster"),
-            ("sparsity", 0 < self.sparsity < 1, "above 0 and below 1"),
-            ("two_of_four", not self.two_of_four or self.sparsity == 0.5, "off, or sparsity 0.5"),
-            ("clusters", self.clusters >= 2, "at least 2"),
+            ("sparsity", self.sparsity is None or "prune" in self.method, "left out where nothing is pruned"),
+            ("sparsity", self.sparsity is None or 0 < self.sparsity < 1, "above 0 and below 1"),
+            ("two_of_four", not self.two_of_four or "prune" in self.method, "left out where nothing is pruned"),
+            ("two_of_four", not self.two_of_four or self.sparsity in (None, 0.5), "off, or sparsity 0.5"),
+            ("clusters", self.clusters is None or "cluster" in self.method, "left out where nothing is clustered"),
+            ("clusters", self.clusters is None or self.clusters >= 2, "at least 2"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", self.learning_rate is None or 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("then", "qat" not in self.method or self.then == "int8", "int8 after qat"),
+            ("engine", self.engine == "native" or "qat" in self.method, "left out without qat"),
             (
                 "engine",
                 self.engine == "tfmot" or not {"cluster", "qat"} <= set(self.method),
