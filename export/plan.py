@@ -1,7 +1,7 @@
 """Which layer of a mixed file computes in what: by hand, or by a search within a budget of accuracy."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -64,7 +64,7 @@ class Layers:
     def __init__(self, tensors: Iterable[str], names: Collection[str]) -> None:
         self._names = names
         self._told: dict[str, list[str]] = {}  # of tensors, what their names do not say
-        words = {word for tensor in tensors for word in _words(tensor)}
+        words = {word for tensor in tensors for word in self._spoken(tensor)}
         whole = any(word in names for word in words if _bare(word) == word)
         self._numbered = not whole and any(_bare(word) in names and word not in names for word in words)
 
@@ -94,10 +94,15 @@ class Layers:
     def of(self, tensor: str) -> list[str]:
         """The layers of one tensor, each once, the last first; a fused operation names all its parts."""
         found: dict[str, None] = {}
-        for word in _words(tensor):
+        for word in self._spoken(tensor):
             readings = (_bare(word), word) if self._numbered else (word, _bare(word))
             found |= dict.fromkeys([one for one in readings if one in self._names][:1])
         return list(found | dict.fromkeys(self._told.get(tensor, [])))
+
+    def _spoken(self, tensor: str) -> Iterator[str]:
+        """Of each part the outermost word that may be a layer; TensorFlow's own names, such as add_1, stand within."""
+        for part in tensor.split(";"):
+            yield from [word for word in part.split("/") if word in self._names or _bare(word) in self._names][:1]
 
 
 def _last_layers(model: keras.Model) -> list[str]:
@@ -111,10 +116,6 @@ def _last_layers(model: keras.Model) -> list[str]:
             break
         (name,) = sources
     return found
-
-
-def _words(tensor: str) -> list[str]:
-    return re.split(r"[;/]", tensor)
 
 
 def _bare(word: str) -> str:

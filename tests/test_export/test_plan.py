@@ -149,6 +149,29 @@ def test_a_numbered_name_is_told_from_the_layer_of_that_name():
 
 
 @pytest.mark.once
+def test_names_of_tensorflow_are_not_taken_for_those_of_layers():
+    names = {"add", "add_1", "batch_normalization", "batch_normalization_1"}
+    tensors = ["net_1/batch_normalization_1/batchnorm/add_1", "net_1/add_1/Add;net_1/batch_normalization_1_1/x/add_1"]
+    layers = Layers(tensors, names)
+    assert layers.of(tensors[0]) == ["batch_normalization"]
+    assert layers.of(tensors[1]) == ["add", "batch_normalization_1"]
+
+
+@pytest.mark.once
+def test_a_plan_finds_layers_of_default_names(data, tmp_path):
+    keras.backend.clear_session()  # names that start at add, as a user's script gives them
+    x = inputs = keras.Input(data.image_shape)
+    for _ in range(2):
+        y = keras.layers.BatchNormalization(beta_initializer="ones")(keras.layers.Conv2D(3, 3, padding="same")(x))
+        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
+    content = to_tflite(model, tmp_path / "a.tflite").path.read_bytes()
+    kinds = {step.outputs[0].name: step.kind for step in operations(content)}
+    for plan, kind in (({"add": "float32"}, "ADD"), ({"conv2d_1": "float32"}, "CONV_2D")):
+        assert [kinds[tensor] for tensor in resolve(plan, content, model)] == [kind]
+
+
+@pytest.mark.once
 def test_plans_are_checked_and_resolved_to_tensors(trained, tmp_path):
     check_plan({"stem_*": "float32"}, [layer.name for layer in trained.layers])
     data = to_tflite(trained, tmp_path / "a.tflite").path.read_bytes()
