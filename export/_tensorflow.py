@@ -68,8 +68,8 @@ def convert(
     for mode in modes:
         if mode.name == "float32":
             continue
-        for engine in mode.engines:
-            last = engine == mode.engines[-1]
+        made: dict[Engine, bytes] = {}
+        for engine in mode.engines if learned is None else mode.engines[:1]:  # the converter takes no ranges
             try:
                 if engine == "quantizer":
                     choices = resolve(plan, floats, model) if mode.needs_plan else None
@@ -80,17 +80,22 @@ def convert(
                             observed = observe(floats, images, chosen, pixels=are_pixels(model, images))
                     else:
                         observed = Observed(ranges_of_tensors(floats, learned, model), {})
-                    data = quantize(floats, mode, observed, choices)
+                    made[engine] = quantize(floats, mode, observed, choices)
                 else:
-                    data = run_converter(model, function, mode, images)
+                    made[engine] = run_converter(model, function, mode, images)
             except Refused as refusal:
-                if last:
-                    raise UsageError(f"{model.name} cannot be quantized to {mode.name}: {refusal}") from refusal
+                mistake = UsageError(f"{model.name} cannot be quantized to {mode.name}: {refusal}")
                 continue
-            if last or not describe(data).float_operations:
+            except UsageError as refusal:
+                mistake = refusal
+                continue
+            if not describe(made[engine]).float_operations:
                 break
+        if not made:
+            raise mistake
+        engine = min(made, key=lambda one: describe(made[one]).float_operations)  # the first of those with as few
         choose_clipping(clipping, mode, engine)  # an error if it cannot be had
-        yield mode, engine, data
+        yield mode, engine, made[engine]
 
 
 def run_converter(model: keras.Model, function: Any, mode: Mode, images: np.ndarray | None) -> bytes:

@@ -154,7 +154,7 @@ class Rounded:
             layer, _, name = variable.name.partition("/")
             if re.fullmatch("(output|post_activation|quantize_layer)_(min|max):0", name):
                 least, largest = seen[layer.removeprefix("quant_")] if layer != "quantize_layer" else seen[image]
-                if largest - least < NARROWEST:  # always the same value: a dead ReLU
+                if max(-least, largest) < NARROWEST:  # always zero: a dead ReLU
                     least, largest = 0.0, 1.0
                 variable.assign(min(least, 0.0) if "min" in name else max(largest, 0.0))
 

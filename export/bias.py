@@ -19,7 +19,7 @@ _LARGEST_WEIGHT, _LARGEST_BIAS = 127, 2**30  # of 8 bits, and half of what 32 ho
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution or dense layer with a bias of its own; tensors as the schema has them."""
+    """A convolution or dense layer with a bias; tensors as the schema has them."""
 
     name: bytes
     image: Any
@@ -34,13 +34,14 @@ class _Layer:
         return weights.reshape(weights.shape[0], -1, weights.shape[-1])
 
 
-def _layers(model: Any) -> Iterator[_Layer]:
+def _layers(model: Any, *, own: bool = True) -> Iterator[_Layer]:
+    """Those with a bias; with `own`, that no other operation reads, so that it can be moved."""
     tensors, operators = model.subgraphs[0].tensors, model.subgraphs[0].operators
     readers = Counter(int(index) for operator in operators for index in operator.inputs)
     for operator in operators:
         code = model.operatorCodes[operator.opcodeIndex].builtinCode
         places = [int(index) for index in operator.inputs]
-        if code in _WEIGHTED and len(places) == 3 and places[2] >= 0 and readers[places[2]] == 1:
+        if code in _WEIGHTED and len(places) == 3 and places[2] >= 0 and (not own or readers[places[2]] == 1):
             image, kernel, bias = (tensors[place] for place in places)
             yield _Layer(tensors[int(operator.outputs[0])].name, image, kernel, bias, code == _DEPTHWISE)
 
@@ -84,7 +85,8 @@ def correct_biases(floats: bytes, quantized: bytes, means: Mapping[str, np.ndarr
     References: Nagel et al. 2019, arXiv:1906.04721, section 4.2, with the means of calibration images.
     """
     before, after = read(floats), read(quantized)
-    exact = {layer.name: layer for layer in _layers(before)}  # of other names are copies of a kernel and of an image
+    # of other names are copies of a kernel and of an image; TensorFlow lets layers share a bias of zeros
+    exact = {layer.name: layer for layer in _layers(before, own=False)}
     for layer in _layers(after):
         known = exact.get(layer.name)
         if known is None or layer.bias.type not in _INTEGERS:

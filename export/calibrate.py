@@ -45,9 +45,10 @@ def pick_calibration(
         seed: Seed of the choice.
 
     Raises:
-        UsageError: If `count` is below 1 or `seed` below 0.
+        UsageError: If `count` is below 1 or `seed` below 0, or there is not one class an image.
     """
     _check_pick(count, seed)
+    check_labels(images, labels)
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     # Deal the classes out in rounds: first one image of each class, then a second of each, and so on.
     turn = np.empty(len(labels), dtype=int)
@@ -100,6 +101,20 @@ def read_photos(folder: str | Path, shape: Sequence[int], *, count: int = DEFAUL
     if broken:
         raise UsageError(f"cannot read {', '.join(broken)} as photos of 8 bits; replace or remove these files")
     return Calibration(np.stack(images), str(folder), indices)
+
+
+def check_labels(images: np.ndarray, labels: np.ndarray) -> None:
+    """Finds labels that are not one class an image.
+
+    NumPy would compare a column of them, as Keras's CIFAR-10 has, with every prediction.
+
+    Raises:
+        UsageError: If labels are not of shape (n,) for n images, or there are no images.
+    """
+    if not len(images) or labels.shape != (len(images),):
+        raise UsageError(
+            f"{len(images)} images and labels of shape {labels.shape}: give one class an image, shape (n,)"
+        )
 
 
 def warn_if_few(images: np.ndarray, stacklevel: int) -> None:

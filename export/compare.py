@@ -9,6 +9,7 @@ import rich.box
 from rich.table import Table
 
 from export.results import (
+    RUNTIMES,
     AndroidFigures,
     BrowserFigures,
     Entry,
@@ -23,6 +24,7 @@ from keras_resnets.errors import UsageError
 
 INTERVAL = (2.5, 97.5)  # percent
 DRAWS = 2000
+MAX_FALL = 0.005
 Verdict = Literal["worse", "better", "same"]
 
 
@@ -39,7 +41,8 @@ class Change:
         low: Lower end of the ratio's 95% interval: a bootstrap over the rounds of both runs, whose own runs share what
             the machine did meanwhile. Equal to the ratio where the figure does not vary from run to run.
         high: Upper end.
-        verdict: "worse" or "better" where the whole interval lies beyond the tolerance, else "same".
+        verdict: "worse" or "better" where the whole interval lies beyond the tolerance, of accuracy and agreement where
+            the difference does, else "same".
     """
 
     entry: str
@@ -74,13 +77,14 @@ class Comparison:
         return bool(self.broken) or any(change.verdict == "worse" for change in self.changes)
 
 
-def compare(before: Results, after: Results, tolerance: float) -> Comparison:
+def compare(before: Results, after: Results, tolerance: float, max_fall: float = MAX_FALL) -> Comparison:
     """Compares the files that two runs have in common, by their names.
 
     Args:
         before: The run to compare with.
         after: The run in question.
         tolerance: Share by which a cost may grow, 0.05 for 5%.
+        max_fall: Share of the test images by which accuracy and agreement may fall, 0.005 for half a point.
 
     Raises:
         UsageError: If the runs have no file in common.
@@ -105,7 +109,12 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
     about = [results.environment | {"data": results.data or "none"} for results in (before, after)]
     return Comparison(
         changes=tuple(
-            change for name in both for change in _changes(old[name], new[name], tolerance, same_data=same_data)
+            change
+            for name in both
+            for change in (
+                *_changes(old[name], new[name], tolerance),
+                *(_falls(old[name], new[name], max_fall) if same_data else ()),
+            )
         ),
         broken=broken,
         only_after=tuple(name for name in new if name not in old),
@@ -120,7 +129,7 @@ def compare(before: Results, after: Results, tolerance: float) -> Comparison:
 def _broken(before: Entry, after: Entry, asked: set[str], *, same_data: bool) -> Iterator[tuple[str, str]]:
     missing = "not measured in the second run"
     lost = set()
-    for runtime in ("litert", "tflm", "vela", "browser", "android"):
+    for runtime in RUNTIMES:
         old, new = getattr(before, runtime), getattr(after, runtime)
         if old is not None and not isinstance(old, Failure) and (new is None or isinstance(new, Failure)):
             lost.add(runtime)
@@ -136,7 +145,7 @@ def _broken(before: Entry, after: Entry, asked: set[str], *, same_data: bool) ->
             yield f"{before.name}: {figure}", missing
 
 
-def _changes(before: Entry, after: Entry, tolerance: float, *, same_data: bool) -> Iterator[Change]:
+def _changes(before: Entry, after: Entry, tolerance: float) -> Iterator[Change]:
     old, new = _timings(before), _timings(after)
     for figure in (one for one in old if one in new):
         values = old[figure].p50_ms, new[figure].p50_ms
@@ -148,11 +157,15 @@ def _changes(before: Entry, after: Entry, tolerance: float, *, same_data: bool) 
         values = costs[figure], new_costs[figure]
         ratio = _ratio(values[1], values[0])
         yield _change(before.name, figure, values, ratio, (ratio, ratio), tolerance)
-    for figure in ("accuracy", "agreement") if same_data else ():
-        shares = getattr(before, figure), getattr(after, figure)
-        if None not in shares:
-            ratio = _ratio(*shares)
-            yield _change(before.name, figure, shares, ratio, (ratio, ratio), tolerance)
+
+
+def _falls(before: Entry, after: Entry, max_fall: float) -> Iterator[Change]:
+    for figure in ("accuracy", "agreement"):
+        old, new = getattr(before, figure), getattr(after, figure)
+        if old is not None and new is not None:
+            verdict: Verdict = "worse" if old - new > max_fall else "better" if new - old > max_fall else "same"
+            ratio = _ratio(old, new)
+            yield Change(before.name, figure, old, new, ratio, ratio, ratio, verdict)
 
 
 def _interval(before: Timing, after: Timing) -> tuple[float, float]:
@@ -203,6 +216,8 @@ def _costs(entry: Entry) -> dict[str, float]:
             found[f"{npu.accelerator} ms"] = npu.ms
             found[f"{npu.accelerator} SRAM bytes"] = npu.sram_bytes
             found[f"{npu.accelerator} flash bytes"] = npu.flash_bytes
+            if npu.dram_bytes:
+                found[f"{npu.accelerator} DRAM bytes"] = npu.dram_bytes
             found[f"{npu.accelerator} operations on the processor"] = sum(npu.cpu_operations.values())
     if isinstance(entry.android, AndroidFigures):
         found["Android mean"] = entry.android.mean_ms
@@ -210,14 +225,14 @@ def _costs(entry: Entry) -> dict[str, float]:
 
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
-    """What got better or worse beyond the tolerance, and every latency, worst first."""
+    """What got better or worse beyond the tolerance, and every latency; first what got worse."""
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("file", "figure"):
         table.add_column(column, overflow="fold")
     for column in ("before", "after", "ratio", "95%", "verdict"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [change for change in comparison.changes if change.verdict != "same" or change.low != change.high]
-    for change in sorted(shown, key=lambda one: -one.ratio):
+    for change in sorted(shown, key=lambda one: (one.verdict != "worse", -one.ratio)):
         table.add_row(
             change.entry,
             change.figure,

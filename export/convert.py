@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from export import _tensorflow
-from export.calibrate import Calibration, warn_if_few
+from export.calibrate import Calibration, check_labels, warn_if_few
 from export.files import replacing
 from export.flatbuffer import set_io
 from export.layers import check_graph, in_float32, layer_modules, takes_pixels
@@ -115,7 +115,7 @@ def to_tflite(
 
 def export_modes(
     model: keras.Model | TfmotModel | str | Path,
-    outs: Mapping[str, Path],
+    outs: Mapping[str, str | Path],
     *,
     calibration: Calibration | np.ndarray | None = None,
     clipping: Clipping | None = None,
@@ -133,6 +133,7 @@ def export_modes(
     if not 0 <= min_agreement <= 1:
         raise UsageError(f"min_agreement must be from 0 to 1, got {min_agreement}")
     modes = [get_mode(name) for name in outs]
+    paths = {name: Path(out) for name, out in outs.items()}
     plan = plan and dict(plan)
     check_clipping(clipping)
     for mode in modes:
@@ -153,7 +154,7 @@ def export_modes(
         )
     ranges = None if calibration is None else calibration.images
     test, labels = (None if values is None else np.asarray(values) for values in (test, labels))
-    _check(network, outs.values(), modes, ranges, test, labels, aware=aware)
+    _check(network, paths.values(), modes, ranges, test, labels, aware=aware)
     if any(mode.needs_plan for mode in modes) != (plan is not None):
         raise UsageError("a plan goes with mode mixed: give both, or neither")
     check_plan(plan or {}, [layer.name for layer in network.layers])
@@ -169,9 +170,9 @@ def export_modes(
     floats = b""
     for mode, engine, data in _convert(trained, modes, ranges, clipping, plan or {}):
         floats = floats or data  # the first is float32
-        if mode.name not in outs:
+        if mode.name not in paths:
             continue
-        out = outs[mode.name]
+        out = paths[mode.name]
         with replacing(out) as part, replacing(recipe_path(out)) as recipe_part:
             content = set_io(data, io) if mode.calibrated else data
             content = content if metadata is None else add_metadata(content, metadata)
@@ -284,8 +285,10 @@ def _check(
     for name, images in (("calibration", calibration), ("test", test)):
         if images is not None:
             check_images(model, name, images)
-    if labels is not None and (test is None or labels.shape != (len(test),)):
-        raise UsageError(f"labels of shape {labels.shape} are not one class a test image")
+    if labels is not None:
+        if test is None:
+            raise UsageError("labels are those of test images: give these, too")
+        check_labels(test, labels)
     if any(mode.calibrated for mode in modes) and calibration is not None:
         warn_if_few(calibration, stacklevel=4)
 

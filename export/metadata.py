@@ -71,7 +71,7 @@ def check_metadata(metadata: Metadata, classes: int, channels: int) -> None:
     """
     if len(metadata.labels) != classes:
         raise UsageError(f"{len(metadata.labels)} labels for {classes} classes; give one each")
-    wrong = [label for label in metadata.labels if not label.strip() or "\n" in label or "\r" in label]
+    wrong = [label for label in metadata.labels if not label.strip() or label.splitlines() != [label]]
     if wrong:
         raise UsageError(f"a label is a line of text, got {wrong[0]!r}")
     for name, values in (("mean", metadata.mean), ("std", metadata.std)):

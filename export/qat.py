@@ -144,6 +144,8 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
         raise UsageError(f"{model.name} takes {model.inputs[0].dtype} images; quantize_aware wants an Input of float32")
     if images.shape[1:] != model.input_shape[1:] or not len(images):
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
+    if not np.isfinite(images).all():
+        raise UsageError(f"images for {model.name} are infinite or NaN in places")
     lost = [layer.name for layer in model.layers if not all(np.isfinite(_array(one)).all() for one in layer.weights)]
     if lost:
         raise UsageError(f"{model.name}: weights of {', '.join(lost)} are infinite or NaN; its training has diverged")

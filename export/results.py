@@ -15,6 +15,8 @@ from keras_resnets.errors import UsageError
 
 SCHEMA: Literal[1] = 1
 
+RUNTIMES = {"litert": "LiteRT", "tflm": "TFLite Micro", "vela": "Ethos-U", "browser": "LiteRT.js", "android": "Android"}
+
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -129,7 +131,7 @@ class NpuFigures:
     cycles: Count
     ms: float
     sram_bytes: Count
-    dram_bytes: int = 0
+    dram_bytes: Count = 0
     flash_bytes: Count
     npu_operations: Count
     cpu_operations: dict[str, int]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from export._quantizer import FOUR_BITS, Refused, quantize
-from export.calibrate import Calibration
+from export.calibrate import Calibration, check_labels
 from export.convert import check_exportable, check_images, to_tflite
 from export.diagnosis import diagnose
 from export.flatbuffer import operations
@@ -62,8 +62,7 @@ def search_plan(
     """
     if budget < 0:
         raise UsageError(f"budget={budget}: give the accuracy that may be lost, such as {BUDGET}")
-    if not len(images) or labels.shape != (len(images),):
-        raise UsageError(f"{len(images)} images and labels of shape {labels.shape}: give one class an image")
+    check_labels(images, labels)
     check_clipping(clipping)
     model = load_model(model) if isinstance(model, str | Path) else model
     calibration = Calibration(calibration) if isinstance(calibration, np.ndarray) else calibration

@@ -129,6 +129,7 @@ class TfmotModel:
         for _ in range(epochs):
             steps = []
             for images, labels in _batches(x, y, batch_size, self._random):
+                self._check_batch(images, labels)
                 steps.append(self._call("train", images, labels))
                 on_step()
             for key, values in history.items():
@@ -136,6 +137,18 @@ class TfmotModel:
             if not np.isfinite(history["loss"][-1]):
                 raise UsageError(f"{self.source.name} diverged; lower the learning rate")
         return history
+
+    def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Finds what TensorFlow would answer with pages of log."""
+        takes, classes = self.source.input_shape[1:], self.source.output_shape[-1]
+        if images.shape[1:] != takes:
+            raise UsageError(f"images of shape {images.shape[1:]} do not fit {self.source.name}, which takes {takes}")
+        if labels.shape != (len(images),) and labels.shape != (len(images), classes):
+            raise UsageError(
+                f"labels of shape {labels.shape}: give one of {classes} classes an image, or one share each"
+            )
+        if labels.ndim == 1 and not (labels.min() >= 0 and labels.max() < classes):
+            raise UsageError(f"labels from {labels.min()} to {labels.max()}: {self.source.name} has {classes} classes")
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """What the model makes of images, shape (n, height, width, channels)."""

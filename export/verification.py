@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.calibrate import check_labels
 from export.flatbuffer import describe
 from export.runtimes.litert import LiteRT, classes_of
 
@@ -56,14 +57,14 @@ def verify(
         The comparison. An output of the file that is not finite agrees with nothing and has an infinite error.
 
     Raises:
-        UsageError: If the file does not run.
+        UsageError: If the file does not run, or there is not one label an image.
     """
     path = Path(path)
+    if labels is not None:
+        check_labels(images, labels)
     outputs = np.stack(list(LiteRT(path).predict(images)))
-    finite = np.isfinite(outputs).all(-1)
     errors = np.where(np.isfinite(outputs), np.abs(outputs - expected), np.inf)
-    named = np.where(finite, classes_of(outputs), -1)  # what is not finite names no class
-    wanted = classes_of(expected)
+    named, wanted = classes_of(outputs), classes_of(expected)
     return Verification(
         source=source,
         images=len(images),

@@ -20,7 +20,6 @@ from export.report.columns import (
     ARENA,
     BYTES,
     MACS,
-    RUNTIMES,
     Column,
     accelerators_of,
     columns,
@@ -33,6 +32,7 @@ from export.report.formats import operation_rates
 from export.report.page import render
 from export.report.scatter import Plot, Style, choose_style, draw, marker_path
 from export.results import (
+    RUNTIMES,
     BrowserFigures,
     Entry,
     Failure,
@@ -201,7 +201,7 @@ def _record(entry: Entry, threads: Sequence[int], accelerators: Sequence[str]) -
     record |= _fields("tflm_", entry.tflm, "arena_bytes flash_bytes largest_difference largest_error")
     for name in accelerators:
         prefix, npu = name.replace("-", "_") + "_", npus.get(name)
-        record |= _fields(prefix, npu, "ms cycles sram_bytes flash_bytes npu_operations")
+        record |= _fields(prefix, npu, "ms cycles sram_bytes dram_bytes flash_bytes npu_operations")
         record[f"{prefix}cpu_operations"] = sum(npu.cpu_operations.values()) if npu else None
     record |= _fields("browser_", browser.timing if browser else None, TIMING)
     record |= _fields("browser_", browser, "load_ms agreement largest_error")

@@ -13,7 +13,7 @@ import numpy as np
 
 from export.convert import MIN_AGREEMENT
 from export.quantize import MODES
-from export.report.columns import ACCURACY, BYTES, RUNTIMES, latency
+from export.report.columns import ACCURACY, BYTES, latency
 from export.report.formats import (
     NOT_MEASURED,
     count,
@@ -30,6 +30,7 @@ from export.report.formats import (
 )
 from export.report.usage import Snippet, foreign_range, normalizes, snippets
 from export.results import (
+    RUNTIMES,
     AndroidFigures,
     BrowserFigures,
     End,
@@ -241,9 +242,10 @@ def _(figures: VelaFigures) -> Facts:
 
 def _estimate(npu: NpuFigures) -> str:
     left = ", ".join(f"{kind} {count(number)}" for kind, number in npu.cpu_operations.items()) or "none"
+    dram = f"DRAM {count(npu.dram_bytes)} bytes, " if npu.dram_bytes else ""
     return (
         f"{milliseconds(npu.ms)} ms ({count(npu.cycles)} cycles at {megahertz(npu.clock_mhz)}, estimated), "
-        f"SRAM {count(npu.sram_bytes)} bytes, flash {count(npu.flash_bytes)} bytes; "
+        f"SRAM {count(npu.sram_bytes)} bytes, {dram}flash {count(npu.flash_bytes)} bytes; "
         f"{count(npu.npu_operations)} operations on the NPU, left to the processor: {left}"
     )
 

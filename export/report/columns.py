@@ -17,9 +17,8 @@ from export.report.formats import (
     percent_tick,
     tick,
 )
-from export.results import Entry, Failure, LiteRTFigures, NpuFigures, Results, Timing, VelaFigures
+from export.results import RUNTIMES, Entry, Failure, LiteRTFigures, NpuFigures, Results, Timing, VelaFigures
 
-RUNTIMES = {"litert": "LiteRT", "tflm": "TFLite Micro", "vela": "Ethos-U", "browser": "LiteRT.js", "android": "Android"}
 UNTRAINED = "untrained"
 MEDIAN = "median latency of one image, and between which medians 95% of the rounds lie"
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from export.convert import MIN_AGREEMENT
 from export.pareto import pareto_front
 from export.report.card import standard_error
-from export.report.columns import ACCURACY, BYTES, RUNTIMES, Column, latency
+from export.report.columns import ACCURACY, BYTES, Column, latency
 from export.report.formats import count, counted, milliseconds, percent, points
-from export.results import Entry, Results, Timing
+from export.results import RUNTIMES, Entry, Results, Timing
 
 MOST_NAMES = 6  # in a sentence
 

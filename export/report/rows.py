@@ -12,12 +12,9 @@ from rich.table import Table
 
 from export.bench import Row
 from export.files import replacing
-from export.quantize import MODES
-from export.report.formats import NOT_MEASURED, count, millions, milliseconds, percent
+from export.report.formats import NOT_MEASURED, count, counted, millions, milliseconds, percent
 from export.report.page import render
-
-MARKERS = ("o", "s", "^", "D", "v", "P")
-
+from export.report.scatter import MARKERS
 
 COLUMNS: Mapping[str, str] = {
     "model": "name of the network",
@@ -73,23 +70,26 @@ def draw_accuracy_latency(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     models = list(dict.fromkeys(row.model for row in rows))
-    modes = [mode for mode in MODES if any(row.mode == mode for row in rows)]
+    modes = dict.fromkeys(row.mode for row in rows)
+    markers = {mode: MARKERS[place % len(MARKERS)] for place, mode in enumerate(modes)}
+    threads = " or ".join(counted(number, "thread") for number in sorted({row.threads for row in rows}))
     for color, model in enumerate(models):
         points = [row for row in rows if row.model == model]
         axes.plot([p.p50_ms for p in points], [p.accuracy for p in points], color=f"C{color}", alpha=0.25, zorder=1)
         for point in points:
-            marker = MARKERS[modes.index(point.mode)] if point.mode in modes else "*"
+            marker = markers[point.mode]
             axes.scatter(point.p50_ms, point.accuracy, s=70, color=f"C{color}", marker=marker, zorder=2)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
-    axes.set_xlabel("median latency of one image, ms, 1 thread (log scale)")
+    axes.set_xlabel(f"median latency of one image, ms, {threads} (log scale)")
     axes.set_ylabel("test accuracy")
     axes.grid(which="both", alpha=0.25)
     handles = [Line2D([], [], color=f"C{i}", linewidth=3, label=model) for i, model in enumerate(models)]
     handles += [
-        Line2D([], [], color="gray", linestyle="", marker=MARKERS[i], label=mode) for i, mode in enumerate(modes)
+        Line2D([], [], color="gray", linestyle="", marker=marker, label=mode or NOT_MEASURED)
+        for mode, marker in markers.items()
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from export.calibrate import check_labels
 from export.results import End, Failure, LiteRTFigures, Peak, Timing
-from export.runtimes import Runtime, Subject
+from export.runtimes import Runtime, Subject, run
 from export.runtimes.matmul import PRODUCT_MACS, write_products
 from keras_resnets.errors import UsageError, first_line
 
@@ -65,8 +65,12 @@ class Runner:
 
 
 def classes_of(scores: np.ndarray) -> np.ndarray:
-    """The classes that scores name: (..., classes) -> (...,); a single score is the probability of class 1."""
-    return np.where(scores[..., 0] > 0.5, 1, 0) if scores.shape[-1] == 1 else scores.argmax(-1)
+    """The classes that scores name: (..., classes) -> (...,); a single score is the probability of class 1.
+
+    Scores that are not finite name none: -1.
+    """
+    named = np.where(scores[..., 0] > 0.5, 1, 0) if scores.shape[-1] == 1 else scores.argmax(-1)
+    return np.where(np.isfinite(scores).all(-1), named, -1)
 
 
 class LiteRT(Runner):
@@ -127,8 +131,9 @@ class LiteRT(Runner):
         """Finds images of another shape than the file's, or labels that it does not know.
 
         Raises:
-            UsageError: If there are any.
+            UsageError: If there are any, or there is not one label an image.
         """
+        check_labels(images, labels)
         if images.shape[1:] != self.input_shape:
             raise UsageError(
                 f"{self.path} takes images of shape {self.input_shape}, the data has {images.shape[1:]}; "
@@ -278,7 +283,7 @@ def _probe(path: Path) -> dict[str, Any] | Failure:
     command = [sys.executable, "-P", str(Path(__file__).with_name("_litert_probe.py")), str(path.resolve())]
     found = []
     for _ in range(PROBES):
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        child = run(command)
         if child.returncode:
             words = child.stderr.strip().splitlines() or [f"exit status {child.returncode}"]
             return Failure(reason=f"does not open in a process of its own: {words[-1]}")

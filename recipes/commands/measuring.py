@@ -67,8 +67,10 @@ class Compare:
     after: Annotated[Positional[Path], arg(metavar="AFTER")]
     """The results.json in question."""
     tolerance: float = 0.05
-    """Share by which a cost may grow, or an accuracy fall: 0.05 for 5%. A latency counts as worse only where the whole
-    interval of its ratio lies above."""
+    """Share by which a cost may grow: 0.05 for 5%. A latency counts as worse only where the whole interval of its ratio
+    lies above."""
+    max_fall: float = 0.005
+    """Share of the test images by which accuracy or agreement may fall: 0.005 for half a point."""
 
     def run(self) -> None:
         from export.compare import compare, comparison_table, remarks
@@ -78,7 +80,9 @@ class Compare:
 
         if not 0 <= self.tolerance < float("inf"):
             raise UsageError(f"--tolerance {self.tolerance}: give a share from 0, such as 0.05")
-        comparison = compare(read_results(self.before), read_results(self.after), self.tolerance)
+        if not 0 <= self.max_fall <= 1:
+            raise UsageError(f"--max-fall {self.max_fall}: give a share from 0 to 1, such as 0.005")
+        comparison = compare(read_results(self.before), read_results(self.after), self.tolerance, self.max_fall)
         shown = comparison_table(comparison, f"{self.before} -> {self.after}")
         if shown.row_count:
             console.print(shown)

@@ -7,6 +7,8 @@ from keras import layers
 
 import export._quantizer as module
 from export import to_tflite
+from export.bias import _layers as own_layers
+from export.flatbuffer import read, stored
 from export.runtimes.litert import LiteRT
 
 pytestmark = pytest.mark.once  # the file is changed, whatever backend the model is from
@@ -62,6 +64,30 @@ def test_outputs_keep_their_mean(compute, tmp_path, monkeypatch):
         patched.setattr(module, "correct_biases", lambda floats, quantized, means: quantized)
         rounded = to_tflite(model, tmp_path / "rounded.tflite", **options).path
     assert mean_error(corrected, model).mean() < mean_error(rounded, model).mean() / 3
+
+
+def test_layers_without_a_bias_are_corrected_each(tmp_path, monkeypatch):
+    inputs = x = keras.Input((8, 8, 4))
+    for place in range(3):  # TensorFlow gives all of them the same zeros
+        x = layers.Conv2D(4, 1, use_bias=False, name=f"conv{place}")(layers.ReLU()(x))
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    for layer in model.layers:
+        if weights := layer.get_weights():
+            weights[0] = np.random.default_rng(1).normal(0.5, 0.2, weights[0].shape)
+            weights[0][0, 0, 0] = 9.0
+            layer.set_weights([weights[0].astype("float32")])
+    moved = []
+    correct = module.correct_biases
+
+    def watched(floats, quantized, means):
+        corrected = correct(floats, quantized, means)
+        for before, after in zip(*(list(own_layers(read(one))) for one in (quantized, corrected)), strict=True):
+            moved.append(not np.array_equal(stored(read(quantized), before.bias), stored(read(corrected), after.bias)))
+        return corrected
+
+    monkeypatch.setattr(module, "correct_biases", watched)
+    to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=IMAGES, min_agreement=0)
+    assert moved == [True, True, True]
 
 
 KERNEL = keras.initializers.GlorotUniform(seed=0)  # of a range whose steps are below the tolerance

@@ -65,12 +65,21 @@ def test_a_latency_changes_where_its_whole_interval_lies_beyond_the_tolerance(p5
         ("accuracy", {"accuracy": 0.7}, "worse"),
         ("accuracy", {"accuracy": 0.99}, "better"),
         ("accuracy", {"accuracy": 0.0}, "worse"),
+        ("accuracy", {"accuracy": entry().accuracy - 0.006}, "worse"),
+        ("agreement", {"agreement": entry().agreement - 0.004}, "same"),
     ],
 )
 def test_what_does_not_scatter_is_compared_exactly(figure, change, verdict):
     found = changes(entry(), entry(**change))[figure]
     assert found.verdict == verdict
     assert found.low == found.high == found.ratio
+
+
+def test_memory_outside_of_an_npu_is_compared_where_there_is_any():
+    (npu,) = vela().accelerators
+    little, much = (entry(vela=replace(vela(), accelerators=(replace(npu, dram_bytes=one),))) for one in (1000, 3000))
+    assert changes(little, much)[f"{npu.accelerator} DRAM bytes"].verdict == "worse"
+    assert f"{npu.accelerator} DRAM bytes" not in changes(entry(), entry())
 
 
 def test_what_fails_now_is_a_regression():

@@ -6,10 +6,12 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from export import measure, pick_calibration
 from export.flatbuffer import read, write
 from export.runtimes import Subject
 from export.runtimes.litert import ROUNDS, RUNS, LiteRT, OnLiteRT, decode, encode, summarize
 from export.runtimes.matmul import PRODUCT_MACS, SHAPE, write_products
+from export.verification import verify
 from keras_resnets import UsageError
 
 pytestmark = pytest.mark.once
@@ -51,6 +53,22 @@ def test_invoke_returns_seconds(tmp_path):
     runner = LiteRT(convert(tmp_path / "a.tflite"))
     runner.load(IMAGES[0])
     assert 0 < runner.invoke() < 10
+
+
+@pytest.mark.parametrize("labels", [np.zeros((20, 1), int), np.zeros(1, int), np.zeros(0, int)])
+def test_labels_that_numpy_would_compare_with_every_prediction_are_one_line(tmp_path, labels):
+    path = convert(tmp_path / "a.tflite")
+    with pytest.raises(UsageError, match=r"20 images and labels of shape .*: give one class an image"):
+        measure([path], IMAGES, labels)
+    with pytest.raises(UsageError, match="give one class an image"):
+        verify(path, IMAGES, reference(IMAGES), labels=labels)
+    with pytest.raises(UsageError, match="give one class an image"):
+        pick_calibration(IMAGES, labels, "made up")
+
+
+def test_scores_that_are_no_numbers_name_no_class(tmp_path):
+    runner = LiteRT(convert(tmp_path / "a.tflite", function=lambda x: tf.reshape(x, (1, -1))[:, :3] * np.nan))
+    np.testing.assert_array_equal(runner.classify(IMAGES), -1)
 
 
 def test_a_missing_file_is_one_line(tmp_path):

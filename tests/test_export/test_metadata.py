@@ -183,6 +183,7 @@ def test_mediapipe_classifies_by_the_labels(export, data, tmp_path):
         (Metadata(("a", "b")), "2 labels for 4 classes"),
         (Metadata(("a", "b", "c", "")), "a label is a line of text"),
         (Metadata(("a", "b", "c", "d\ne")), "a label is a line of text"),
+        (Metadata(("a", "b", "c", "d\u2028e")), "a label is a line of text"),
         (Metadata(LABELS, mean=(1.0, 2.0)), "2 values of mean for 3 channels"),
         (Metadata(LABELS, std=(0.0,)), "must be above 0"),
     ],

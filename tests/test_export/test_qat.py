@@ -313,6 +313,8 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
         quantize_aware(summed, np.zeros((2, 4, 4, 2), "float32"))
     diverged = around(lambda x: x)
     diverged.layers[1].set_weights([np.full(weight.shape, np.nan) for weight in diverged.layers[1].weights])
+    with pytest.raises(UsageError, match="infinite or NaN in places"):
+        quantize_aware(build_tiny("plain"), np.full((8, 16, 16, 3), np.inf, "float32"))
     with pytest.raises(UsageError, match="its training has diverged"):
         quantize_aware(diverged, np.ones((2, 8, 8, 3), "float32"))
     with pytest.raises(UsageError, match="was trained for int8: export it with mode int8"):

@@ -181,6 +181,19 @@ def test_what_only_the_converter_quantizes_cannot_be_clipped(tmp_path):
 
 
 @pytest.mark.once
+def test_what_neither_engine_quantizes_is_written_by_the_one_that_clips(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.ops.sin(x))  # for which there is no integer kernel
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    file = to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=images, clipping="mse", min_agreement=0)
+    recipe = read_recipe(file.path)
+    assert (recipe["engine"], recipe["clipping"]) == ("quantizer", "mse")
+    assert file.verification.float_operations > 0
+
+
+@pytest.mark.once
 def test_depthwise_convolutions_keep_their_fast_float_kernel_in_dynamic(tmp_path):
     model = create_model("mobilenetv1_x0_5_cifar")
     kinds = to_tflite(model, tmp_path / "a.tflite", mode="dynamic", min_agreement=0).verification.operations

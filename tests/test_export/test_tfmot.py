@@ -275,6 +275,12 @@ def test_mistakes_in_training(trained, data, tmp_path):
     started.compile()
     with pytest.raises(UsageError, match="one class an image"):
         started.fit(data.x_train, data.y_train[:-1])
+    with pytest.raises(UsageError, match=r"images of shape \(8, 8, 3\) do not fit"):
+        started.fit(data.x_train[:, :8, :8], data.y_train)
+    with pytest.raises(UsageError, match=r"labels from 0 to 4: .* has 4 classes"):
+        started.fit(data.x_train, np.where(data.y_train == 3, 4, data.y_train), batch_size=len(data.x_train))
+    with pytest.raises(UsageError, match=r"labels of shape \(32, 3\)"):
+        started.fit(data.x_train, np.eye(4)[data.y_train][:, :3])
     with pytest.raises(UsageError, match="end with strip"):
         to_tflite(started, tmp_path / "net.tflite", mode="int8")
     with pytest.raises(UsageError, match="or an object of a class of keras"):
@@ -284,6 +290,18 @@ def test_mistakes_in_training(trained, data, tmp_path):
     started.compile(keras.optimizers.SGD(1e30))
     with pytest.raises(UsageError, match="diverged"):
         started.fit(data.x_train, data.y_train, batch_size=16)
+
+
+@pytest.mark.once
+def test_what_is_always_the_same_and_not_zero_keeps_its_range():
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    saturated = layers.Conv2D(4, 1, bias_initializer=keras.initializers.Constant(50.0), name="saturated")(inputs)
+    pooled = layers.GlobalAveragePooling2D()(layers.ReLU(6.0)(saturated))
+    model = keras.Model(inputs, layers.Dense(3)(pooled))
+    images = np.random.default_rng(0).random((32, 8, 8, 3), np.float32)
+    started = quantize_aware(model, images, engine="tfmot")
+    np.testing.assert_allclose(started.predict(images), model.predict(images, verbose=0), rtol=0.05, atol=0.1)
 
 
 @pytest.mark.once
