@@ -227,7 +227,12 @@ class _SharingBuilder(flatbuffers.Builder):
 
 
 def write(model: Any) -> bytes:
-    """The objects as a file, without tensors that nothing uses: TFLite Micro would find room for them."""
+    """The objects as a file, without what nothing uses.
+
+    TFLite Micro would find room for such a tensor, and an app that is built with the kernels of its files alone would
+    ask for that of such a kind of operation.
+    """
+    _list_kinds_once(model)
     for place, graph in enumerate(model.subgraphs):
         _drop_unused(graph, [one for one in model.signatureDefs or [] if one.subgraphIndex == place])
     held = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
@@ -238,6 +243,20 @@ def write(model: Any) -> bytes:
     builder = _SharingBuilder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def _list_kinds_once(model: Any) -> None:
+    """Leaves each kind of operation in the list of kinds once, in the order of the first operations."""
+    kinds: dict[tuple[Any, ...], int] = {}
+    codes: list[Any] = []
+    for operator in (one for graph in model.subgraphs for one in graph.operators):
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = code.builtinCode, code.deprecatedBuiltinCode, code.customCode, code.version
+        if kind not in kinds:
+            kinds[kind] = len(codes)
+            codes.append(code)
+        operator.opcodeIndex = kinds[kind]
+    model.operatorCodes = codes
 
 
 def _drop_unused(graph: Any, signatures: Sequence[Any]) -> None:
@@ -292,13 +311,15 @@ def set_io(data: bytes, io: Io) -> bytes:
     if graph.tensors[inside].type != wanted:
         code = schema.BuiltinOperator.QUANTIZE
         entry = _add_twin(graph, inside, wanted, f"image_{io}")
-        graph.operators.insert(0, _operator(model, code, graph.tensors[inside].type, entry, inside))
+        version = _VERSIONS[code][graph.tensors[inside].type]
+        graph.operators.insert(0, make_operator(model, code, [entry], [inside], version=version))
         graph.inputs = [entry]
     if graph.tensors[outside].type != wanted:
         floats = wanted == schema.TensorType.FLOAT32
         code = schema.BuiltinOperator.DEQUANTIZE if floats else schema.BuiltinOperator.QUANTIZE
         end = _add_twin(graph, outside, wanted, f"output_{io}")
-        graph.operators.append(_operator(model, code, graph.tensors[outside].type, outside, end))
+        version = _VERSIONS[code][graph.tensors[outside].type]
+        graph.operators.append(make_operator(model, code, [outside], [end], version=version))
         graph.outputs = [end]
     _sign(model)
     return write(model)
@@ -339,12 +360,27 @@ def _add_twin(graph: Any, index: int, kind: int, name: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _operator(model: Any, builtin: int, kind: int, source: int, target: int) -> Any:
+def make_operator(
+    model: Any, builtin: int, inputs: list[int], outputs: list[int], *, options: Any = None, version: int = 1
+) -> Any:
+    """An operation for one of the model's graphs.
+
+    Args:
+        model: The model, which gets its kind.
+        builtin: The kind, of schema.BuiltinOperator.
+        inputs: Places of the tensors that it reads.
+        outputs: Places of those that it writes.
+        options: Its settings, such as schema.MulOptionsT.
+        version: Of the kind, which rises with the types that it takes.
+    """
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = _VERSIONS[builtin][kind]
+    code.version = version
     model.operatorCodes.append(code)
     operator = schema.OperatorT()
     operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [source], [target]
+    operator.inputs, operator.outputs = inputs, outputs
+    if options is not None:
+        operator.builtinOptions = options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
     return operator

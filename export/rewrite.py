@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.flatbuffer import read, stored, write
+from export.flatbuffer import make_operator, read, stored, write
 from export.ranges import Ranges
 
 _ADD, _SUB, _MUL = schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL
@@ -94,9 +94,9 @@ def spell_hard_swish(data: bytes, ranges: Ranges, kept: Collection[str]) -> tupl
         adds = schema.AddOptionsT()
         adds.fusedActivationFunction = _RELU
         spelled += [
-            _operator(model, _MUL, schema.MulOptionsT(), [image, scale], [sixth]),
-            _operator(model, _ADD, adds, [sixth, shift], [gate]),
-            _operator(model, _MUL, schema.MulOptionsT(), [image, gate], [product]),
+            make_operator(model, _MUL, [image, scale], [sixth], options=schema.MulOptionsT()),
+            make_operator(model, _ADD, [sixth, shift], [gate], options=adds),
+            make_operator(model, _MUL, [image, gate], [product], options=schema.MulOptionsT()),
         ]
         least, largest = ranges[graph.tensors[image].name.decode()]
         ranges[(name + b"/sixth").decode()] = least / 6, largest / 6  # the same steps: nothing is rounded
@@ -135,20 +135,7 @@ def _scale(model: Any, image: int, out: int, scale: np.ndarray, shift: np.ndarra
     options = schema.DepthwiseConv2DOptionsT()
     options.padding, options.fusedActivationFunction = schema.Padding.VALID, activation
     options.strideW = options.strideH = options.depthMultiplier = 1
-    return _operator(model, schema.BuiltinOperator.DEPTHWISE_CONV_2D, options, [image, *constants], [out])
-
-
-def _operator(model: Any, builtin: int, options: Any, inputs: list[int], outputs: list[int]) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 1
-    model.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.builtinOptions = options
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-    operator.inputs, operator.outputs = inputs, outputs
-    return operator
+    return make_operator(model, schema.BuiltinOperator.DEPTHWISE_CONV_2D, [image, *constants], [out], options=options)
 
 
 def _add_tensor(model: Any, name: bytes, shape: Sequence[int], values: np.ndarray | None = None) -> int:

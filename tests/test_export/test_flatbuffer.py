@@ -47,12 +47,16 @@ def test_tensors_that_nothing_uses_are_left_out(tmp_path, data):
 
 
 @pytest.mark.parametrize("mode", ["float32", "int8"])
-def test_every_tensor_of_an_exported_file_is_used(mode, tmp_path, calibration):
+def test_every_tensor_and_kind_of_an_exported_file_is_used(mode, tmp_path, calibration):
     """A BatchNorm in front of a convolution is rewritten, and so is the normalisation of the image."""
     path = tmp_path / "net.tflite"
     model = randomize(build_tiny("preact", pixel_stats=([1.0] * 3, [2.0] * 3)))
     to_tflite(model, path, mode=mode, calibration=calibration, min_agreement=0.0)
-    graph = read(path.read_bytes()).subgraphs[0]
+    stored = read(path.read_bytes())
+    graph = stored.subgraphs[0]
+    kinds = [(code.builtinCode, code.version) for code in stored.operatorCodes]
+    assert len(kinds) == len(set(kinds)), "a kind is listed twice"
+    assert {operator.opcodeIndex for operator in graph.operators} == set(range(len(kinds)))
     used = {int(index) for one in (graph, *graph.operators) for index in (*one.inputs, *one.outputs)}
     assert used - {-1} == set(range(len(graph.tensors)))
 
