@@ -1,17 +1,16 @@
 """A Keras 3 model rebuilt in tf_keras, which is all that tensorflow-model-optimization takes; for export/_tfmot.py."""
 
 import inspect
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
 import numpy as np
 import tf_keras
 
-from export.qat import AFFINE, _activation, _scale_and_shift
+from export.layers import activation_name, foldable_norms, scale_and_shift
+from export.qat import AFFINE
 from keras_resnets.errors import UsageError
-from keras_resnets.graph import walk
 
 SAME = ("linear", "relu", "sigmoid", "softmax", "tanh")  # activations that are the same function in both
 CREATED_IN = ("initializer", "regularizer", "constraint")  # of no use to weights that are there already
@@ -36,7 +35,6 @@ TWINS = (
     keras.layers.SeparableConv2D,
     keras.layers.ZeroPadding2D,
 )
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 _own: dict[str, keras.layers.Layer] = {}  # the Keras 3 layers that Keras3 calls, by name: of one model a process
 
@@ -106,7 +104,7 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
     """
     _own.clear()
     by_name = {layer.name: layer for layer in model.layers}
-    foldable = _foldable(model)
+    foldable = foldable_norms(model)
     config = model.get_config()
     tensors: dict[tuple[Any, ...], Any] = {}
     inputs = []
@@ -132,21 +130,6 @@ def weights_of(rebuilt: tf_keras.Model, model: keras.Model) -> dict[str, list[np
     return {layer.name: layer.get_weights() for layer in rebuilt.layers if layer.name in names and layer.weights}
 
 
-def _foldable(model: keras.Model) -> set[str]:
-    """Names of the BatchNorms that are all that reads a convolution without activation, which can take them in."""
-    by_name = {layer.name: layer for layer in model.layers}
-    before = {layer.name: names for layer, names in walk(model)}
-    read = Counter(name for names in before.values() for name in names)
-    return {
-        name
-        for name, sources in before.items()
-        if isinstance(by_name[name], keras.layers.BatchNormalization)
-        and isinstance(by_name[sources[0]], CONVOLUTIONS)
-        and _activation(by_name[sources[0]]) == "linear"
-        and read[sources[0]] == 1
-    }
-
-
 def _histories(outputs: Any) -> list[Any]:
     return [outputs] if isinstance(outputs[0], str) else list(outputs)
 
@@ -162,7 +145,7 @@ def _tensors(arguments: Any, tensors: dict[tuple[Any, ...], Any]) -> Any:
 
 def _twin(layer: keras.layers.Layer) -> Callable[[Any], Any]:
     """A function that applies the layer's twin, or the layer itself where it has none."""
-    activation = _activation(layer) if hasattr(layer, "activation") else "linear"
+    activation = activation_name(layer) if hasattr(layer, "activation") else "linear"
     if isinstance(layer, keras.layers.Activation) and activation == "relu6":
         return tf_keras.layers.ReLU(6.0, name=layer.name)
     if type(layer) in TWINS and (activation in SAME or isinstance(layer, keras.layers.ReLU)):
@@ -190,12 +173,12 @@ def _copied(layer: keras.layers.Layer, **changed: Any) -> Callable[[Any], Any]:
     return apply
 
 
-def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[Any], Any] | None:
+def _for_rounding(layer: keras.layers.Layer, foldable: Collection[str]) -> Callable[[Any], Any] | None:
     """A function that applies what stands for the layer under rounding, or None where it can stay as it is."""
     name = layer.name
-    if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_sigmoid":
+    if isinstance(layer, keras.layers.Activation) and activation_name(layer) == "hard_sigmoid":
         return lambda x: _hard_sigmoid(x, name)
-    if isinstance(layer, keras.layers.Activation) and _activation(layer) == "hard_silu":
+    if isinstance(layer, keras.layers.Activation) and activation_name(layer) == "hard_silu":
         return lambda x: tf_keras.layers.Multiply(name=name)([x, _hard_sigmoid(x, f"{name}_hard_sigmoid")])
     if isinstance(layer, keras.layers.Average):
         return lambda xs: Scale([1 / len(xs)], name=name)(_by_twos(tf_keras.layers.Add, xs, f"{name}_sum"))
@@ -208,9 +191,9 @@ def _for_rounding(layer: keras.layers.Layer, foldable: set[str]) -> Callable[[An
     if isinstance(layer, AFFINE):
         return lambda x: _normalized(layer, x, foldable)
     separable = isinstance(layer, keras.layers.SeparableConv2D)
-    if separable or (type(layer) in TWINS and layer.weights and _activation(layer) not in ("linear", "relu")):
+    if separable or (type(layer) in TWINS and layer.weights and activation_name(layer) not in ("linear", "relu")):
         before = (lambda x: _separated(layer, x)) if separable else _copied(layer, activation="linear")
-        if _activation(layer) == "linear":
+        if activation_name(layer) == "linear":
             return before
         activation = keras.layers.Activation(layer.activation, name=f"{name}_activation")
         after = _for_rounding(activation, foldable) or _twin(activation)
@@ -229,11 +212,11 @@ def _by_twos(kind: Any, xs: list[Any], name: str) -> Any:
     return kind(name=name)([before, last])
 
 
-def _normalized(layer: keras.layers.Layer, x: Any, foldable: set[str]) -> Any:
+def _normalized(layer: keras.layers.Layer, x: Any, foldable: Collection[str]) -> Any:
     """A BatchNorm with frozen statistics where a convolution takes it in, else its scale and shift, to be trained."""
     if layer.name in foldable:
         return _copied(layer, trainable=False)(x)
-    scale, shift = (np.broadcast_to(values, x.shape[-1:]) for values in _scale_and_shift(layer))
+    scale, shift = (np.broadcast_to(values, x.shape[-1:]) for values in scale_and_shift(layer))
     if not isinstance(layer, keras.layers.BatchNormalization):  # of pixels: constants
         return Shift(shift.tolist(), name=layer.name)(Scale(scale.tolist(), name=f"{layer.name}_scale")(x))
     twin = tf_keras.layers.DepthwiseConv2D(1, name=layer.name, trainable=layer.trainable)

@@ -14,7 +14,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 from export.bias import correct_biases, fit_biases
 from export.plan import Choice
 from export.quantize import Mode
-from export.ranges import Observed, Ranges
+from export.ranges import Observed, Ranges, is_dead
 from export.rewrite import spell_hard_swish
 from keras_resnets.errors import first_line
 
@@ -24,7 +24,6 @@ from keras_resnets.errors import first_line
 LEAST_WEIGHTS = 1024
 DYNAMIC, WEIGHT_ONLY = ("CONV_2D", "FULLY_CONNECTED"), ("DEPTHWISE_CONV_2D",)
 FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # what LiteRT computes with 4-bit weights under 8-bit activations
-NARROWEST = 1e-8
 ANY, ANY_END = ".*", "^.*$"  # a scope of its own: a second rule for all operations would replace the first
 
 
@@ -79,8 +78,7 @@ def quantize(
             recipe.add_quantization_config(ANY_END, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     statistics = {}
     for name, (least, largest) in ranges.items():
-        dead = max(-least, largest) < NARROWEST  # a step of almost nothing would overflow what LiteRT multiplies with
-        statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if dead else largest])}
+        statistics[name] = {"min": np.array([least]), "max": np.array([1.0 if is_dead(least, largest) else largest])}
     rules = recipe.get_quantization_recipe()
     if mode.activations == "dynamic":
         for rule in rules:

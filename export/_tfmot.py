@@ -41,7 +41,7 @@ from export import _bridge
 from export.flatbuffer import add_signature
 from export.layers import PIXELS, are_pixels
 from export.qat import MOVES
-from export.ranges import range_of_logits
+from export.ranges import is_dead, range_of_logits
 from export.rounding import NARROWEST
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.layers import deep_graphs
@@ -154,7 +154,7 @@ class Rounded:
             layer, _, name = variable.name.partition("/")
             if re.fullmatch("(output|post_activation|quantize_layer)_(min|max):0", name):
                 least, largest = seen[layer.removeprefix("quant_")] if layer != "quantize_layer" else seen[image]
-                if max(-least, largest) < NARROWEST:  # always zero: a dead ReLU
+                if is_dead(least, largest):
                     least, largest = 0.0, 1.0
                 variable.assign(min(least, 0.0) if "min" in name else max(largest, 0.0))
 

@@ -9,7 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export.flatbuffer import read, store, stored, write
-from export.ranges import NARROWEST, STEPS, Ranges
+from export.ranges import STEPS, Ranges
+from export.rounding import NARROWEST
 
 _CONV, _DEPTHWISE = schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D
 _WEIGHTED = (_CONV, _DEPTHWISE, schema.BuiltinOperator.FULLY_CONNECTED)

@@ -1,6 +1,8 @@
-"""What the layers of a model say: where they are defined, what goes in and out, and whether that is pixels."""
+"""What the layers of a model say: where they are defined, what they compute, and whether that is of pixels."""
 
 import re
+from collections import Counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from keras_resnets import UsageError, iter_layers
 from keras_resnets.graph import walk
 
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 PIXELS = (0.0, 255.0)
 BRIGHT = 32.0  # the least that the brightest of a set of photos reaches
 NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")  # what TensorFlow takes
@@ -92,3 +95,45 @@ def check_graph(model: keras.Model, taker: str) -> None:
 def as_functional(model: keras.Model) -> keras.Model:
     """A Sequential as the functional model that it is; any other model itself."""
     return keras.Model(model.inputs, model.outputs, name=model.name) if isinstance(model, keras.Sequential) else model
+
+
+def activation_name(layer: keras.layers.Layer) -> str:
+    """Name of what a layer computes last; "linear" where that is nothing."""
+    if isinstance(layer, keras.layers.ReLU):
+        plain = not layer.negative_slope and not layer.threshold
+        return {None: "relu", 6: "relu6"}.get(layer.max_value, "other") if plain else "other"
+    function = getattr(layer, "activation", None)
+    return str(getattr(function, "__name__", "other")) if function else "linear"
+
+
+def scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """What a normalisation does to each channel at inference."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return np.atleast_1d(array(layer.scale)), np.atleast_1d(array(layer.offset))
+    if isinstance(layer, keras.layers.Normalization):
+        mean, variance = (array(values).ravel() for values in (layer.mean, layer.variance))
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
+    values = {weight.name: array(weight) for weight in layer.weights}
+    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
+    return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
+
+
+def foldable_norms(model: keras.Model) -> dict[str, str]:
+    """The BatchNorms that a convolution in front can take in, being all that reads it: its name by theirs."""
+    by_name = {layer.name: layer for layer in model.layers}
+    before = {layer.name: names for layer, names in walk(model)}
+    read = Counter(name for names in before.values() for name in names)
+    return {
+        name: sources[0]
+        for name, sources in before.items()
+        if isinstance(by_name[name], keras.layers.BatchNormalization)
+        and isinstance(by_name[sources[0]], CONVOLUTIONS)
+        and activation_name(by_name[sources[0]]) == "linear"
+        and read[sources[0]] == 1
+    }
+
+
+def array(values: Any) -> np.ndarray:
+    """A weight, or a number, in double precision."""
+    return np.asarray(keras.ops.convert_to_numpy(values), np.float64)

@@ -14,11 +14,21 @@ from keras import layers
 
 from export.calibrate import warn_if_few
 from export.flatbuffer import Operation, operations
-from export.layers import PIXELS, are_pixels, as_functional, check_graph, in_float32
+from export.layers import (
+    PIXELS,
+    activation_name,
+    are_pixels,
+    array,
+    as_functional,
+    check_graph,
+    foldable_norms,
+    in_float32,
+    scale_and_shift,
+)
 from export.plan import Layers
-from export.ranges import SAMPLES, Ranges, least_error, range_of_logits
+from export.ranges import Ranges, Seen, is_dead
 from export.response import can_be_spelled, spell_out
-from export.rounding import NARROWEST, RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
+from export.rounding import RoundedActivation, RoundedConv2D, RoundedDense, RoundedDepthwiseConv2D
 from export.tfmot import Keep, TfmotModel, quantize_by_tfmot
 from keras_resnets.errors import UsageError
 from keras_resnets.graph import walk
@@ -146,7 +156,7 @@ def _check_layers(model: keras.Model, images: np.ndarray) -> None:
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
     if not np.isfinite(images).all():
         raise UsageError(f"images for {model.name} are infinite or NaN in places")
-    lost = [layer.name for layer in model.layers if not all(np.isfinite(_array(one)).all() for one in layer.weights)]
+    lost = [layer.name for layer in model.layers if not all(np.isfinite(array(one)).all() for one in layer.weights)]
     if lost:
         raise UsageError(f"{model.name}: weights of {', '.join(lost)} are infinite or NaN; its training has diverged")
     unknown = [f"{layer.name} ({what})" for layer in model.operations if (what := _unknown(layer))]
@@ -170,7 +180,7 @@ def _unknown(layer: Any) -> str | None:
         3 if keras.config.image_data_format() == "channels_last" else 1
     }:
         return f"{type(layer).__name__} over axis {layer.axis}, not the channels"
-    activation = _activation(layer)
+    activation = activation_name(layer)
     return None if activation in ACTIVATIONS else f"activation {activation}"
 
 
@@ -192,14 +202,8 @@ class _Rewriter:
         for name, sources in before.items():
             for source in sources:
                 self._readers[source].append(by_name[name])
-        self._norms: dict[str, keras.layers.Layer] = {}  # the BatchNorm that a convolution takes in
-        for name, layer in by_name.items():
-            if isinstance(layer, layers.BatchNormalization):
-                (source,) = before[name]
-                convolves = isinstance(by_name[source], layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D)
-                if convolves and _activation(by_name[source]) == "linear" and self._readers[source] == [layer]:
-                    self._norms[source] = layer
-        self._folded = {norm.name: convolution for convolution, norm in self._norms.items()}
+        self._folded = foldable_norms(model)
+        self._norms = {convolution: by_name[norm] for norm, convolution in self._folded.items()}
         self._joins = {  # of a single tensor no operation is left
             name for name, layer in by_name.items() if isinstance(layer, layers.Concatenate) and len(before[name]) > 1
         }
@@ -216,7 +220,7 @@ class _Rewriter:
             name, x = self._folded[name], inputs
         elif isinstance(layer, AFFINE):
             learned = isinstance(layer, layers.BatchNormalization) and layer.trainable
-            x = self._affine(inputs, *_scale_and_shift(layer), name, trainable=learned)
+            x = self._affine(inputs, *scale_and_shift(layer), name, trainable=learned)
         elif isinstance(layer, layers.Average):
             x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
             x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name, trainable=False)
@@ -233,24 +237,24 @@ class _Rewriter:
 
         What computes for nothing but a concatenation does so in the steps of that.
         """
-        if layer.name in self._norms or _activation(layer) in BOUNDED:
+        if layer.name in self._norms or activation_name(layer) in BOUNDED:
             return False
         readers = self._readers[layer.name]
         if len(readers) > 1 or not (isinstance(layer, COMPUTES) or _is_fused(layer)):
             return True
         joined = any(one.name in self._joins for one in readers)
-        takes_one = isinstance(layer, COMPUTES) and _activation(layer) == "linear"  # LiteRT fuses one activation
+        takes_one = isinstance(layer, COMPUTES) and activation_name(layer) == "linear"  # LiteRT fuses one activation
         return not joined and not any(takes_one and _is_fused(one) for one in readers)
 
     def _weighted(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
-        kernel, *rest = (_array(weight) for weight in layer.weights)
+        kernel, *rest = (array(weight) for weight in layer.weights)
         bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias, scale)
         return self._activated(layer, x)
 
     def _separable(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """A depthwise and a 1x1 convolution, as LiteRT computes it."""
-        depthwise, pointwise, *rest = (_array(weight) for weight in layer.weights)
+        depthwise, pointwise, *rest = (array(weight) for weight in layer.weights)
         bias, scale = self._take_in_norm(layer, rest[0] if rest else None)
         config = layer.get_config()
         shaped = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "depth_multiplier", "trainable")
@@ -271,7 +275,7 @@ class _Rewriter:
 
     def _activated(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """What a layer computes last, behind its sum, and a name for it."""
-        activation, name = _activation(layer), layer.name
+        activation, name = activation_name(layer), layer.name
         if activation == "linear":
             return name, x
         x = x if activation in FUSED else self._round(x, name)
@@ -284,7 +288,7 @@ class _Rewriter:
         """Bias of a layer with the BatchNorm behind it, and that one's scale; None where there is none."""
         if layer.name not in self._norms:
             return bias, None
-        scale, shift = _scale_and_shift(self._norms[layer.name])
+        scale, shift = scale_and_shift(self._norms[layer.name])
         return (0.0 if bias is None else bias) * scale + shift, scale
 
     def _affine(self, x: Any, scale: np.ndarray, shift: np.ndarray, name: str, *, trainable: bool) -> Any:
@@ -346,35 +350,9 @@ def _call(
     return x
 
 
-def _scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
-    """What a normalisation does to each channel at inference."""
-    if isinstance(layer, layers.Rescaling):
-        return np.atleast_1d(_array(layer.scale)), np.atleast_1d(_array(layer.offset))
-    if isinstance(layer, layers.Normalization):
-        mean, variance = (_array(values).ravel() for values in (layer.mean, layer.variance))
-        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-        return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
-    values = {weight.name: _array(weight) for weight in layer.weights}
-    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
-    return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
-
-
 def _is_fused(layer: keras.layers.Layer) -> bool:
     """Whether LiteRT computes the layer within the operation in front of it."""
-    return isinstance(layer, layers.Activation | layers.ReLU) and _activation(layer) in FUSED
-
-
-def _activation(layer: keras.layers.Layer) -> str:
-    """Name of what a layer computes last; "linear" where that is nothing."""
-    if isinstance(layer, layers.ReLU):
-        plain = not layer.negative_slope and not layer.threshold
-        return {None: "relu", 6: "relu6"}.get(layer.max_value, "other") if plain else "other"
-    function = getattr(layer, "activation", None)
-    return str(getattr(function, "__name__", "other")) if function else "linear"
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(values), np.float64)
+    return isinstance(layer, layers.Activation | layers.ReLU) and activation_name(layer) in FUSED
 
 
 def _set_ranges(
@@ -384,30 +362,23 @@ def _set_ranges(
     tensors = keras.Model(rewritten.input, [x for _, x in rounded])
     for rounding, _ in rounded:
         rounding.rounds = False
-    each, random = max(SAMPLES // len(images), 1), np.random.default_rng(0)
-    logits = _logits_of(rewritten)
-    extremes: list[tuple[float, float]] = [(np.inf, -np.inf)] * len(rounded)
-    samples: list[list[np.ndarray]] = [[] for _ in rounded]
+    logits, random = _logits_of(rewritten), np.random.default_rng(0)
+    seen = []
+    for rounding, _ in rounded:
+        is_end = _is_image(rounding) or any(rounding.output is one for one in rewritten.outputs)
+        seen.append(Seen("minmax" if is_end else "mse", len(images), logits=rounding.name in logits))
     for first in range(0, len(images), BATCH):
-        batch = images[first : first + BATCH]
-        for place, values in enumerate(keras.tree.flatten(tensors.predict_on_batch(batch))):
-            least, largest = extremes[place]
-            extremes[place] = min(least, float(values.min())), max(largest, float(values.max()))
-            told_by = values.shape[-1] if rounded[place][0].name in logits else 1  # the logits that stand beside one
-            drawn, most = np.reshape(values, (-1, told_by)), max(each * len(batch) // told_by, 1)
-            samples[place].append(drawn if len(drawn) <= most else random.choice(drawn, most))
-    for (rounding, _), ends, picked in zip(rounded, extremes, samples, strict=True):
+        found = keras.tree.flatten(tensors.predict_on_batch(images[first : first + BATCH]))
+        for one, values in zip(seen, found, strict=True):
+            one.add(np.asarray(values), random)
+    for (rounding, _), one in zip(rounded, seen, strict=True):
         rounding.rounds = True
-        name = rounding.name.removesuffix(SUFFIX)
-        is_output = any(rounding.output is one for one in rewritten.outputs)
-        if name == IMAGE or is_output or ends[0] == ends[1]:
-            chosen = PIXELS if name == IMAGE and pixels else ends
-        elif rounding.name in logits:
-            chosen = range_of_logits(np.concatenate(picked))
-        else:
-            chosen = least_error(np.concatenate(picked), *ends)
-        dead = max(-chosen[0], chosen[1]) < NARROWEST  # steps of almost nothing, in which nothing could come alive
-        rounding.set_weights([np.array(end) for end in ((0.0, 1.0) if dead else chosen)])
+        ends = PIXELS if _is_image(rounding) and pixels else one.ends()
+        rounding.set_weights([np.array(end) for end in ((0.0, 1.0) if is_dead(*ends) else ends)])
+
+
+def _is_image(rounding: RoundedActivation) -> bool:
+    return rounding.name == IMAGE + SUFFIX
 
 
 def _logits_of(model: keras.Model) -> set[str]:
@@ -416,7 +387,7 @@ def _logits_of(model: keras.Model) -> set[str]:
         source
         for layer, sources in walk(model)
         for source in sources
-        if _activation(layer) == "softmax" and any(layer.output is one for one in model.outputs)
+        if activation_name(layer) == "softmax" and any(layer.output is one for one in model.outputs)
     }
 
 

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from export.flatbuffer import Operation, operations
 from export.layers import PIXELS
 from export.quantize import Engine, Mode
+from export.rounding import NARROWEST
 from export.runtimes.litert import open_traced
 from keras_resnets.errors import UsageError
 
@@ -23,7 +24,6 @@ SAMPLES = 2**17  # values of an activation, from all images together, by which i
 BINS = 2048
 STEPS = 255  # of an 8-bit range
 SHARES = np.linspace(1.0, 0.0, 101)  # of either end, that "mse" tries; the full one where none is better
-NARROWEST = 1e-8
 
 
 def check_clipping(clipping: str | None) -> None:
@@ -87,27 +87,61 @@ def observe(data: bytes, images: np.ndarray, clipping: Clipping = DEFAULT, *, pi
     ends = {tensor["index"] for tensor in (*interpreter.get_input_details(), *interpreter.get_output_details())}
     steps = operations(data)
     logits = logits_of(steps)
-    each = max(SAMPLES // max(len(images), 1), 1)
-    samples: dict[str, list[np.ndarray]] = {}
-    ranges, means, random = Ranges(), dict[str, np.ndarray](), np.random.default_rng(0)
+    seen: dict[str, Seen] = {}
+    means, random = dict[str, np.ndarray](), np.random.default_rng(0)
     for index, name, values in _activations(interpreter, _computed(data), images):
-        least, largest = ranges.get(name, (np.inf, -np.inf))
-        ranges[name] = min(least, float(values.min())), max(largest, float(values.max()))
-        rows = values.reshape(-1, values.shape[-1])
-        means[name] = means.get(name, 0.0) + rows.mean(0) / len(images)
-        if clipping != "minmax" and index not in ends:
-            drawn = rows if name in logits else rows.reshape(-1, 1)  # logits are told by what stands beside them
-            most = max(each // drawn.shape[1], 1)
-            samples.setdefault(name, []).append(drawn if len(drawn) <= most else random.choice(drawn, most))
-    for name, picked in samples.items():
-        if name in logits and clipping == "mse":
-            ranges[name] = range_of_logits(np.concatenate(picked))
-        elif ranges[name][0] < ranges[name][1]:
-            clip = _percentile if clipping == "percentile" else least_error
-            ranges[name] = clip(np.concatenate(picked, axis=None), *ranges[name])
+        if name not in seen:
+            seen[name] = Seen("minmax" if index in ends else clipping, len(images), logits=name in logits)
+        seen[name].add(values[None], random)
+        means[name] = means.get(name, 0.0) + values.reshape(-1, values.shape[-1]).mean(0) / len(images)
+    ranges = {name: one.ends() for name, one in seen.items()}
     if pixels:
         ranges[steps[0].inputs[0].name] = PIXELS
     return Observed(ranges, means)
+
+
+class Seen:
+    """What was seen of one activation: its extremes, and a sample of its values, by which it is clipped.
+
+    Args:
+        clipping: Where its range is to end, see `observe`.
+        images: How many images it will be seen on.
+        logits: Whether it holds the logits of a softmax, which are told by what stands beside them.
+    """
+
+    def __init__(self, clipping: Clipping, images: int, *, logits: bool = False) -> None:
+        self._clipping, self._logits = clipping, logits
+        self._each = max(SAMPLES // max(images, 1), 1)
+        self._least, self._largest = np.inf, -np.inf
+        self._samples: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray, random: np.random.Generator) -> None:
+        """Takes in the values on some images, shape (images, ...)."""
+        self._least, self._largest = min(self._least, float(values.min())), max(self._largest, float(values.max()))
+        if self._clipping != "minmax":
+            drawn = values.reshape(-1, values.shape[-1] if self._logits else 1)
+            most = max(self._each * len(values) // drawn.shape[1], 1)
+            self._samples.append(drawn if len(drawn) <= most else random.choice(drawn, most))
+
+    def ends(self) -> tuple[float, float]:
+        """The range."""
+        if self._clipping == "minmax":
+            return self._least, self._largest
+        if self._logits and self._clipping == "mse":
+            return range_of_logits(np.concatenate(self._samples))
+        if self._least == self._largest:
+            return self._least, self._largest
+        clip = _percentile if self._clipping == "percentile" else least_error
+        return clip(np.concatenate(self._samples, axis=None), self._least, self._largest)
+
+
+def is_dead(least: float, largest: float) -> bool:
+    """Whether nothing but zero was seen of an activation.
+
+    Its range would have steps of almost nothing: they overflow what LiteRT multiplies with, and under training nothing
+    could come alive in them. (0, 1) stands for it.
+    """
+    return max(-least, largest) < NARROWEST
 
 
 def logits_of(steps: list[Operation]) -> set[str]:

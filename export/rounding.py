@@ -6,7 +6,7 @@ import keras
 from keras import layers
 from keras.quantizers import fake_quant_with_min_max_vars as fake_quant
 
-NARROWEST = 1e-8  # range of a channel of zeros
+NARROWEST = 1e-8  # range of what is always zero, or next to it
 
 
 def _rounded(kernel: Any, channels: int | None) -> Any:
