@@ -14,6 +14,10 @@ from keras_resnets.errors import UsageError
 from keras_resnets.spec import Spec, fits
 from keras_resnets.weights import applications, own
 
+OWN_PIXELS = (
+    "weights: the published weights have their own normalisation; "
+    "give include_preprocessing=True instead of pixel_stats"
+)
 PixelStats = tuple[Sequence[float], Sequence[float]]
 
 
@@ -181,10 +185,7 @@ class Variant:
         if published and (why := published.contradiction(self.spec, options)):
             raise UsageError(f"weights: {why}")
         if published and pixel_stats is not None:
-            raise UsageError(
-                "weights: the published weights have their own normalisation; "
-                "give include_preprocessing=True instead of pixel_stats"
-            )
+            raise UsageError(OWN_PIXELS)
 
         def build(published: applications.Published | None) -> keras.Model:
             spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
@@ -216,6 +217,8 @@ class Variant:
         if not fits and possible and not possible.contradiction(self.spec, options):
             model = build(possible)  # for a file of keras.applications' network, or of ours trained on from it
             published = None if own.has_layers_of(model, Path(weights)) else possible
+            if published and pixel_stats is not None:
+                raise UsageError(OWN_PIXELS)
         if published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
             return model

@@ -11,6 +11,7 @@ from keras import layers
 from matplotlib.figure import Figure
 
 from export import load_model
+from export import pick_calibration as pick
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model
 from recipes._backend import Adam, native
@@ -21,7 +22,7 @@ from recipes.data import Dataset, load, pixel_limit
 from recipes.plots import draw_embedding, draw_losses
 from recipes.progress import FitProgress, bar
 from recipes.scores import head_of
-from recipes.train import CHECKPOINT, SMALL_SET, jit_compile, train
+from recipes.train import CHECKPOINT, SMALL_SET, jit_compile, pixel_stats_of, train
 from recipes.train import check as check_training
 
 ACCURACIES = ("source", "source_only", "renormalized", "adapted", "target_supervised")
@@ -249,7 +250,8 @@ def network(config: AddaConfig) -> tuple[str, dict[str, Any]]:
 def with_statistics_of(target: Dataset, config: AddaConfig, classifier: keras.Model) -> keras.Model:
     """A copy of a classifier that normalises pixels by another domain's mean and deviation, which need no labels."""
     name, options = network(config)
-    sized = {"input_shape": target.image_shape, "classes": target.classes, "pixel_stats": target.pixel_stats}
+    stats = pixel_stats_of(name, target)
+    sized = {"input_shape": target.image_shape, "classes": target.classes, "pixel_stats": stats}
     copy = create_model(name, **sized, **options)
     copy.set_weights(classifier.get_weights())
     return copy
@@ -259,12 +261,14 @@ def draw_features(
     encoders: dict[str, keras.Model], source_encoder: keras.Model, source: Dataset, target: Dataset
 ) -> Figure:
     """Features of test images of both domains, those of the target by each of some encoders."""
-    shown = [one.x_test[:EMBEDDED] for one in (source, target)]
+    places = [list(pick(one.x_test, one.y_test, one.name, count=EMBEDDED).indices) for one in (source, target)]
+    shown = [one.x_test[some] for one, some in zip((source, target), places, strict=True)]
+    labels = [one.y_test[some] for one, some in zip((source, target), places, strict=True)]
     features = {
         name: [source_encoder.predict(shown[0], verbose=0), encoder.predict(shown[1], verbose=0)]
         for name, encoder in encoders.items()
     }
-    return draw_embedding(features, [one.y_test[:EMBEDDED] for one in (source, target)], [source.name, target.name])
+    return draw_embedding(features, labels, [source.name, target.name])
 
 
 def domains(config: AddaConfig) -> tuple[Dataset, Dataset]:

@@ -1,5 +1,6 @@
-"""Averages over the steps of a training run: of the weights, which the optimizer keeps, and of the statistics."""
+"""Averages over steps: of weights in a training run, which the optimizer keeps, and of BatchNorms' statistics."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -62,6 +63,18 @@ class AveragedInTests(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         for one, average in zip(self._statistics.statistics(), self._statistics.averages, strict=True):
             one.assign(np.array(ops.convert_to_numpy(average.value)))  # of the weights `fit` has done so
+
+
+def gather_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Gives BatchNorms the means, over some batches, of the statistics that they have in each."""
+    norms = [layer for layer in iter_layers(network) if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for number, batch in enumerate(batches):
+        for norm in norms:
+            norm.momentum = number / (number + 1)
+        network(batch, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _swap(weights: list[keras.Variable], averages: list[keras.Variable]) -> None:

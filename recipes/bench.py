@@ -33,6 +33,7 @@ from export.runtimes.litert import LiteRT, OnLiteRT
 from export.runtimes.tflm import TFLiteMicro
 from export.runtimes.vela import Vela
 from keras_resnets import UsageError, create_model, get_variant, iter_layers, list_models, model_info
+from recipes.averages import gather_statistics
 from recipes.config import SEEDS
 from recipes.data import Dataset
 from recipes.progress import bar, console
@@ -385,16 +386,9 @@ def _settle(model: keras.Model, images: np.ndarray) -> None:
     With the statistics that Keras starts from, mean 0 and variance 1, the signal dies out on its way through a deep
     network. Then all classes are about equally likely, and TFLite Micro's softmax breaks off over a thousand of those.
     """
-    layers = list(iter_layers(model))
-    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    model(images[:SETTLED], training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    gather_statistics(model, [images[:SETTLED]])
     logits = np.log(keras.ops.convert_to_numpy(model(images[:SETTLED])))  # but for a constant of each image
-    last = next(layer for layer in reversed(layers) if layer.weights)
+    last = next(layer for layer in reversed(list(iter_layers(model))) if layer.weights)
     for weight in last.weights:
         weight.assign(weight * (SPREAD / logits.std(axis=-1).mean()))
 

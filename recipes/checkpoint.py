@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from export.files import replacing
 from keras_resnets import UsageError
 from keras_resnets.errors import first_line
+from recipes._backend import Spread
 from recipes.decode import CHANGED
 from recipes.progress import console
 
@@ -65,21 +66,22 @@ class Progress:
     metrics: list[float] = field(default_factory=list)
 
 
-def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
-    """Writes everything that a compiled model's training depends on: weights, optimizers, random states.
+def state_of(model: keras.Model) -> list[np.ndarray]:
+    """Everything that a compiled and built model's training depends on: weights, optimizers, random states."""
+    return [keras.ops.convert_to_numpy(one.value) for one in _variables(model)]
+
+
+def save_checkpoint(path: Path, state: Sequence[np.ndarray], progress: Progress) -> None:
+    """Writes the state of a training.
 
     The file appears whole or not at all, also when the machine loses its power, and the one before it stays beside it.
 
     Args:
         path: A `.npz` file.
-        model: A compiled and built model.
+        state: See `state_of`.
         progress: How far it is.
     """
-    _write(path, _values(model), progress)
-
-
-def _write(path: Path, values: Sequence[np.ndarray], progress: Progress) -> None:
-    arrays: dict[str, Any] = {f"{place:05}": value for place, value in enumerate(values)}
+    arrays: dict[str, Any] = {f"{place:05}": value for place, value in enumerate(state)}
     about = {"schema": SCHEMA, "progress": asdict(progress)}
     with replacing(path) as part:
         with part.open("wb") as file:
@@ -120,10 +122,10 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
                 raise UsageError(f"{damage}; start again with --overwrite") from error
             console.print(f"{damage}; going on from the checkpoint before it", soft_wrap=True)
             continue
-        state = _state(model)
-        if [value.shape for value in values] != [tuple(one.shape) for one in state]:
+        variables = _variables(model)
+        if [value.shape for value in values] != [tuple(one.shape) for one in variables]:
             raise UsageError(f"{file} belongs to another network; start again with --overwrite")
-        for one, value in zip(state, values, strict=True):
+        for one, value in zip(variables, values, strict=True):
             one.assign(value)
         return progress
     raise UsageError(f"there is no checkpoint {path}; start again with --overwrite")
@@ -142,13 +144,26 @@ def _before(path: Path) -> Path:
     return path.with_suffix(f".before{path.suffix}")
 
 
-def _state(model: keras.Model) -> list[keras.Variable]:
+def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _values(model: keras.Model) -> list[np.ndarray]:
-    """Of `_state`, on the host."""
-    return [keras.ops.convert_to_numpy(one.value) for one in _state(model)]
+class MetricsOfAll(keras.callbacks.Callback):
+    """Makes of each process's own metrics, at the end of an epoch, those of the images of all.
+
+    Args:
+        mean: Over the processes, see `Spread`.
+    """
+
+    def __init__(self, mean: Callable[[Sequence[float]], list[float]]) -> None:
+        super().__init__()
+        self._mean = mean
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch + 1 == self.params["steps"]:
+            metrics = self.model.metrics_variables  # sums and counts, whose means have the same ratio
+            for metric, value in zip(metrics, self._mean([float(one.value) for one in metrics]), strict=True):
+                metric.assign(value)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -160,7 +175,7 @@ class Checkpoints(keras.callbacks.Callback):
         seed: What random numbers outside of the model's state follow from, with epoch and step: PyTorch draws those of
             a dropout there.
         every: Steps of an epoch between checkpoints within it; None: there are none.
-        writes: Whether it is this process that writes them.
+        over: What shares every batch: its first process writes them.
         late: Steps that the losses come late, as those of `recipes.augment.Augmented`.
 
     Raises:
@@ -174,13 +189,13 @@ class Checkpoints(keras.callbacks.Callback):
         before: Progress,
         seed: int,
         every: int | None = None,
+        over: Spread | None = None,
         *,
-        writes: bool = True,
         late: int = 0,
     ) -> None:
         super().__init__()
         self.path, self.seed, self.every, self.progress = path, seed, every, before
-        self._writes, self._late = writes, late
+        self._over, self._late = over or Spread(), late
         self._start = time.perf_counter() - before.seconds
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -197,30 +212,30 @@ class Checkpoints(keras.callbacks.Callback):
                 metric.assign(metric + value)
         self._check_losses(self._place(max(step - self._late, self.progress.step + 1)), logs or {})
         saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
-        if saves and self._writes:
-            metrics = [float(metric.value) for metric in self.model.metrics_variables]
+        if saves:
+            metrics = self._over.mean([float(metric.value) for metric in self.model.metrics_variables])
             if not np.isfinite(metrics).all():  # of this step, which the losses that came do not tell of yet
                 raise UsageError(f"a loss is no number in {self._place(step)}; {self._kept()}; {AGAIN}")
             seconds = time.perf_counter() - self._start
             now = Progress(self.progress.epoch, self.progress.history, seconds, step, metrics)
-            _write(self.path, self._checked(f"step {step} of epoch {self.progress.epoch + 1}"), now)
+            self._save(f"step {step} of epoch {self.progress.epoch + 1}", now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         trained = {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
         self._check_losses(f"epoch {epoch + 1}", trained)
-        values = self._checked(f"epoch {epoch + 1}")
         past = self.progress.history
         history = {name: [*past.get(name, []), float(value)] for name, value in (logs or {}).items()}
-        self.progress = Progress(epoch + 1, history, time.perf_counter() - self._start)
-        if self._writes:
-            _write(self.path, values, self.progress)
+        now = Progress(epoch + 1, history, time.perf_counter() - self._start)
+        self._save(f"epoch {epoch + 1}", now)
+        self.progress = now
 
-    def _checked(self, behind: str) -> list[np.ndarray]:
-        values = _values(self.model)  # once: they come from the device
-        for one, value in zip(_state(self.model), values, strict=True):
+    def _save(self, behind: str, now: Progress) -> None:
+        state = state_of(self.model)  # once: it comes from the device
+        for one, value in zip(_variables(self.model), state, strict=True):
             if not np.isfinite(value).all():
                 raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
-        return values
+        if self._over.rank == 0:
+            save_checkpoint(self.path, state, now)
 
     def _check_losses(self, place: str, logs: dict[str, Any]) -> None:
         for name, value in logs.items():

@@ -196,11 +196,10 @@ def start(
     if method == "prune":
         steps = config.epochs * -(-data.images // batch_size_for(data.images))
         pattern = (2, 4) if config.two_of_four else None
-        share = config.sparsity or SPARSITY
-        return prune(model, share, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
+        return prune(model, config.sparsity or 0, steps=max(1, steps // 2), pattern=pattern, seed=config.seed)
     kept = " and ".join({"prune": "sparsity", "cluster": "clusters"}[one] for one in before)
     if method == "cluster":
-        return cluster(model, config.clusters or CLUSTERS, keep=kept or None, seed=config.seed)  # type: ignore[arg-type]
+        return cluster(model, config.clusters or 0, keep=kept or None, seed=config.seed)  # type: ignore[arg-type]
     return quantize_aware(model, images, engine=config.engine, keep=kept or None)  # type: ignore[arg-type]
 
 

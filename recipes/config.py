@@ -7,6 +7,7 @@ Augmentation = Literal["crop", "flip", "distort", "randaugment", "erase"]
 Rule = tuple[str, Any, str]  # field, whether its value is valid, what it must be
 
 SEEDS = range(2**32)
+DEPTHS = {20, 32, 44, 56, 110}  # of the residual paper's networks for CIFAR-10 that have a plain twin
 C = TypeVar("C", "TrainConfig", "DegradationConfig", "GanConfig", "DcganConfig", "AddaConfig", "CompressConfig")
 
 
@@ -143,7 +144,11 @@ class DegradationConfig:
                 for field in lists
             ),
         )
-        _check(self, ("drop_path", all(0 <= rate < 1 for rate in self.drop_path), "shares from 0 to below 1"))
+        _check(
+            self,
+            ("depths", set(self.depths) <= DEPTHS, f"of {', '.join(map(str, sorted(DEPTHS)))}"),
+            ("drop_path", all(0 <= rate < 1 for rate in self.drop_path), "shares from 0 to below 1"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +203,7 @@ class CompressConfig:
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", self.learning_rate is None or 0 < self.learning_rate < float("inf"), "a number above 0"),
             ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < float("inf"), "at least 0"),
+            ("weight_decay", self.weight_decay is None or "prune" in self.method, "left out where nothing is pruned"),
             ("then", "qat" not in self.method or self.then == "int8", "int8 after qat"),
             ("engine", self.engine == "native" or "qat" in self.method, "left out without qat"),
             (

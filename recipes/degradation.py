@@ -21,7 +21,7 @@ from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves
 from recipes.progress import console
-from recipes.train import History, check, close_run, finite, save, train
+from recipes.train import History, check, check_folder, close_run, finite, save, train
 
 SCHEMA = 1
 OUTCOME, RESULTS, CURVES = "outcome.json", "degradation.json", "curves.png"
@@ -177,6 +177,9 @@ def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: 
             raise UsageError(
                 f"{note} is of an experiment with other settings; resume with those, or choose another --out"
             )
+    for folder in folders if not note.exists() and not overwrite else ():  # a model there is of another run
+        if folder.exists():
+            check_folder(folder, overwrite=False)
     for folder in folders if overwrite else ():  # nothing there may pass for a result of this experiment
         (folder / OUTCOME).unlink(missing_ok=True)
         close_run(folder)

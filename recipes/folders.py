@@ -217,14 +217,15 @@ def classes_of(folder: Path) -> dict[str, list[str]]:
 
 
 def _files(folder: Path, classes: dict[str, list[str]], names: Sequence[str]) -> Files:
-    pairs = [(f"{name}/{file}", names.index(name)) for name, files in classes.items() for file in files]
+    labels = {name: label for label, name in enumerate(names)}
+    pairs = [(f"{name}/{file}", labels[name]) for name, files in classes.items() for file in files]
     return Files(folder, [path for path, _ in pairs], np.array([label for _, label in pairs], np.int64))
 
 
 def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
     """Decodes every file, unless the same files were found good before."""
     paths = [part.root / path for part in parts for path in part.paths]
-    seen = _note(paths)
+    seen = _note(parts)
     if seen and seen.exists():
         return
     damaged = []
@@ -243,13 +244,15 @@ def _check(root: Path, parts: Sequence[Files], workers: int) -> None:
             seen.touch()
 
 
-def _note(paths: Sequence[Path]) -> Path | None:
+def _note(parts: Sequence[Files]) -> Path | None:
     """The file that says that these files, as they are now, were found good; None where there is no place for it."""
     digest = hashlib.sha256()
     try:
-        for path in paths:
-            stat = path.stat()
-            digest.update(os.fsencode(path.resolve()) + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        for part in parts:
+            folder = part.root.resolve()  # once: of each file it takes ten times as long as its size and time
+            for path in (folder / name for name in part.paths):
+                stat = path.stat()
+                digest.update(os.fsencode(path) + f"|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except (OSError, RuntimeError):  # a link to nowhere, which is found damaged then; nobody's home
         return None

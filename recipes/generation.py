@@ -13,6 +13,7 @@ from keras_resnets import UsageError, create_model, load_torch_weights
 from keras_resnets.families.inception import INCEPTION_V3_2015
 from recipes._backend import Adam, native, portable
 from recipes.adversarial import Collapse
+from recipes.averages import gather_statistics
 from recipes.checkpoint import Checkpoints, Progress, in_plain_words, is_begun, load_checkpoint
 from recipes.config import DcganConfig, GameConfig, GanConfig, TrainConfig
 from recipes.data import Dataset, pixel_limit
@@ -173,15 +174,8 @@ def take_statistics(generator: keras.Model, config: GameConfig) -> None:
 
     References: Brock et al. 2019, arXiv:1809.11096, where such statistics are called standing.
     """
-    norms = [layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    random = np.random.default_rng((config.seed, LATENTS_OF_STATISTICS))
-    for number in range(STATISTICS):
-        for norm in norms:
-            norm.momentum = number / (number + 1)
-        generator(random.standard_normal((config.batch_size, config.latent), np.float32), training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    random, shape = np.random.default_rng((config.seed, LATENTS_OF_STATISTICS)), (config.batch_size, config.latent)
+    gather_statistics(generator, (random.standard_normal(shape, np.float32) for _ in range(STATISTICS)))
 
 
 def lowest(config: GameConfig) -> float:
@@ -249,7 +243,8 @@ class Scorer:
 
         Returns:
             `fid`, `precision`, `recall`, the number of `images` and the `features` they are of; `shares`, the share of
-            all samples that the classifier puts into each class, and its `accuracy` on the test images.
+            all samples that the classifier puts into each class, the `smallest_share`, the number of `samples`, and
+            `scorer_accuracy`, the classifier's on the test images.
         """
         count = min(len(samples), len(data.x_test))
         real, named = self._both.predict(data.x_test, verbose=0)

@@ -63,12 +63,13 @@ def draw_embedding(
 
     References: van der Maaten & Hinton 2008, JMLR 9.
     """
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    figure, most = Figure(figsize=(11, 5.5), layout="constrained"), max(map(np.max, labels))
     for axes, (title, both) in zip(figure.subplots(1, len(features)), features.items(), strict=True):
         rows = np.concatenate(both)
         plane = TSNE(perplexity=min(30, (len(rows) - 1) / 3), init="pca", random_state=0).fit_transform(rows)
         for points, classes, marker, name in zip(np.split(plane, [len(both[0])]), labels, "ox", names, strict=True):
-            axes.scatter(*points.T, c=classes, cmap="tab10", marker=marker, s=14, linewidths=0.8, label=name)
+            style = {"cmap": "tab10", "vmin": 0, "vmax": most, "marker": marker, "s": 14, "linewidths": 0.8}
+            axes.scatter(*points.T, c=classes, label=name, **style)
         axes.set_title(f"target images through the {title}")
         axes.set_xticks([])
         axes.set_yticks([])

@@ -1,6 +1,7 @@
 """The folder of a run of one or several seeds, which the same command can go on with."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def open_runs(
             f"{out} already holds a run; pass --resume to go on, --overwrite to start again, or another --out"
         )
     if overwrite:
-        for folder in (out, *out.glob("seed*")):
+        for folder in (out, *(one for one in out.glob("seed*") if re.fullmatch(r"seed\d+", one.name))):
             for pattern in FILES:
                 for file in folder.glob(pattern):
                     file.unlink()
@@ -85,7 +86,8 @@ def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str]) -> None:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{note} is no configuration of a run; start again with --overwrite") from error
     for key in sorted(own.keys() | noted.keys()):
-        given, before = own.get(key), noted.get(key)
+        given = own.get(key)
+        before = noted.get(key, given)  # an earlier version may have had no such setting
         grown = key == "seeds" and before and len(before) > 1 and set(before) <= set(given or [])
         grown = grown or (key in prolongs and before is not None and given > before)
         if given != before and not grown:

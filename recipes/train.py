@@ -16,11 +16,20 @@ import numpy as np
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError, create_model, get_variant
+from keras_resnets.variant import PixelStats
 from recipes._backend import Spread, native, steps_late
 from recipes.augment import Augmented, Mixing
 from recipes.averages import AveragedInTests, AveragedStatistics
 from recipes.batches import Batch, Stream, Targets, cut, join, parts, slices
-from recipes.checkpoint import Checkpoints, Progress, in_plain_words, is_begun, load_checkpoint, remove_checkpoint
+from recipes.checkpoint import (
+    Checkpoints,
+    MetricsOfAll,
+    Progress,
+    in_plain_words,
+    is_begun,
+    load_checkpoint,
+    remove_checkpoint,
+)
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
 from recipes.plots import draw_curves
@@ -45,6 +54,7 @@ class Run:
         history: One value an epoch of loss, accuracy, val_loss and val_accuracy (val: the test set).
         accuracy: Of the model on the test set; the history has it in the precision of the training.
         seconds: Time that `fit` took.
+        options: Fields of the model's spec that differ from the registered ones.
     """
 
     config: TrainConfig
@@ -52,6 +62,7 @@ class Run:
     history: dict[str, list[float]]
     accuracy: float
     seconds: float
+    options: dict[str, Any]
 
 
 def train(
@@ -96,7 +107,8 @@ def train(
         if config.precision != "float32":
             size = min(fitted.size, data.tested)
             accuracy = _accuracy(trained, data.validation(size, _targets(config, data)), size)
-    return Run(dataclasses.replace(config, batch_size=fitted.size), trained, fitted.history, accuracy, fitted.seconds)
+    config = dataclasses.replace(config, batch_size=fitted.size)
+    return Run(config, trained, fitted.history, accuracy, fitted.seconds, options)
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,8 @@ def _fit(
     start = time.perf_counter()
     with bar(config.model, steps * (config.epochs - before.epoch) - before.step) as advance:
         shown: list[keras.callbacks.Callback] = [FitProgress(advance, config.epochs)]
+        if over.processes > 1 and over.apart:
+            shown.insert(0, MetricsOfAll(over.mean))
         if averages:
             shown.append(AveragedInTests(averages))
         if folder and over.rank == 0:
@@ -154,7 +168,7 @@ def _fit(
             first = now.epoch * steps + now.step
             stream = Stream(lambda number: _batches(config, data, size, targets, over, *divmod(first + number, steps)))
             seed = _seed_of(config.seed, over.draws)
-            kept = Checkpoints(path, now, seed, every, writes=over.rank == 0, late=steps_late()) if path else None
+            kept = Checkpoints(path, now, seed, every, over, late=steps_late()) if path else None
             history = model.fit(
                 stream,
                 steps_per_epoch=steps_of_epoch,
@@ -191,6 +205,8 @@ def _check_shares(config: TrainConfig, size: int, over: Spread) -> None:
             "distribute: not on TensorFlow with --clip, --accumulate or mixed_float16, which Keras applies on each "
             "device for itself; take JAX or PyTorch"
         )
+    if over.devices > 1 and over.apart and config.jit == "on":
+        raise UsageError("distribute: not on TensorFlow with --jit on: XLA compiles for one device")
     if size % over.multiple:
         raise UsageError(f"distribute: batch_size must be a multiple of {over.multiple} here, got {size}")
 
@@ -215,14 +231,18 @@ def _batches(
 
 
 def _network(config: TrainConfig, data: Source, **options: Any) -> keras.Model:
-    channels = data.image_shape[2]
-    is_raw = get_variant(config.model).data.is_raw
-    stats = ([0.0] * channels, [1.0] * channels) if is_raw else data.pixel_stats
+    stats = pixel_stats_of(config.model, data)
     sized = {"input_shape": data.image_shape, "classes": data.classes, "pixel_stats": stats}
     try:
         return create_model(config.model, **sized, **options)
     except TypeError as error:  # an option that its family does not have
         raise UsageError(str(error)) from error
+
+
+def pixel_stats_of(model: str, data: Source) -> PixelStats:
+    """Mean and deviation by which a network normalises pixels: those of the data, unless it was published without."""
+    channels = data.image_shape[2]
+    return ([0.0] * channels, [1.0] * channels) if get_variant(model).data.is_raw else data.pixel_stats
 
 
 def _accuracy(model: keras.Model, tests: Any, size: int) -> float:
@@ -315,8 +335,9 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     for name in FILES:
         if (out / name).is_dir():
             raise UsageError(f"cannot write {out / name}: it is a folder; choose another place")
-    if (out / "model.keras").exists() and not overwrite:
-        raise UsageError(f"{out} already holds a trained model; choose another --out or pass --overwrite")
+    held = {"model.keras": "a trained model", "config.json": "a run of another command"}
+    for what in [what for name, what in held.items() if (out / name).exists()][:1] if not overwrite else ():
+        raise UsageError(f"{out} already holds {what}; choose another --out or pass --overwrite")
 
 
 def check_run(out: Path, *, resume: bool, overwrite: bool) -> bool:
@@ -420,6 +441,7 @@ def save(run: Run, data: Source, out: Path) -> None:
 def describe(run: Run) -> dict[str, Any]:
     """What decided a run, where and how long it ran, and what it came to, as JSON takes it."""
     return asdict(run.config) | {
+        "options": run.options,
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "environment": describe_environment(),

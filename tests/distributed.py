@@ -36,7 +36,7 @@ def main() -> None:
     )
     run = train(config, data, over=over, **TINY["cifar_a"].options)
     if over is None or over.rank == 0:
-        np.savez(OUT, *run.model.get_weights(), loss=run.history["val_loss"])
+        np.savez(OUT, *run.model.get_weights(), loss=[run.history[key] for key in ("loss", "accuracy", "val_loss")])
 
 
 main()

@@ -20,6 +20,10 @@ def _alone(numbers: Sequence[int]) -> bool:
     return True
 
 
+def _same(numbers: Sequence[float]) -> list[float]:
+    return list(numbers)
+
+
 @dataclass(frozen=True)
 class Spread:
     """Devices and processes that share every batch. A step does to the weights what it does on one device.
@@ -36,6 +40,7 @@ class Spread:
         forward: Makes of a network what computes its outputs in training.
         wait: Returns when all processes have called it.
         agree: Whether all processes call it with the same numbers.
+        mean: Means, over the processes that see their own images alone, of the numbers that all call it with.
     """
 
     rank: int = 0
@@ -47,6 +52,7 @@ class Spread:
     forward: Callable[[keras.Model], Callable[..., Any]] = _itself
     wait: Callable[[], None] = _go_on
     agree: Callable[[Sequence[int]], bool] = _alone
+    mean: Callable[[Sequence[float]], list[float]] = _same
 
     @property
     def draws(self) -> int:

@@ -1,11 +1,12 @@
 """All devices of this host, by MirroredStrategy, with BatchNorms that see the whole batch."""
 
 import os
+from functools import partial
 
-import keras
 import tensorflow as tf
 
 from keras_resnets import UsageError
+from recipes._backend._keras_layers import made_of
 from recipes._backend._spread import Spread
 
 
@@ -21,16 +22,5 @@ def spread() -> Spread:
     if len(devices) < 2:
         raise UsageError(f"distribute: TensorFlow has {devices[0]} alone; leave the option away")
     strategy = tf.distribute.MirroredStrategy(devices)
-    return Spread(devices=len(devices), apart=True, scope=strategy.scope, network=_synchronized)
-
-
-def _synchronized(network: keras.Model) -> keras.Model:
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            config["synchronized"] = True
-        return type(layer).from_config(config)
-
-    made = keras.models.clone_model(network, clone_function=clone)
-    made.set_weights(network.get_weights())
-    return made
+    network = partial(made_of, synchronized=True)
+    return Spread(devices=len(devices), apart=True, scope=strategy.scope, network=network)

@@ -15,9 +15,11 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
+from keras_resnets.layers import deep_graphs
 from recipes._backend._keras_layers import Kind, made_of
 
 
+@deep_graphs()
 def native(network: keras.Model) -> keras.Model:
     """The same network, to train: most layers cost no more than what PyTorch computes in them.
 
@@ -31,6 +33,7 @@ def native(network: keras.Model) -> keras.Model:
     return Network(made.input, made.output, name=made.name) if _steps_of(made) else made
 
 
+@deep_graphs()
 def portable(network: keras.Model) -> keras.Model:
     """The same network with Keras's layers again, which every backend can load."""
     keras_s = {own: kind for kind, own in OWN.items()}

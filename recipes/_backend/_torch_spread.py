@@ -35,6 +35,7 @@ def spread() -> Spread:
         forward=_parallel,
         wait=distributed.barrier,
         agree=_agree,
+        mean=_mean,
     )
 
 
@@ -42,6 +43,12 @@ def _agree(numbers: Sequence[int]) -> bool:
     everywhere: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(everywhere, list(numbers))
     return all(one == list(numbers) for one in everywhere)
+
+
+def _mean(numbers: Sequence[float]) -> list[float]:
+    total = torch.tensor(numbers, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
+    distributed.all_reduce(total)
+    return (total / distributed.get_world_size()).tolist()
 
 
 def _parallel(network: keras.Model) -> Callable[..., Any]:

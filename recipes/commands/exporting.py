@@ -169,14 +169,15 @@ class Export:
 
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
-        if len(data.x_train) == len(calibration.images):  # all that was read of a folder
+        used = calibration.indices if self.photos is None else ()
+        if len(data.x_train) == len(used):  # all that was read of a folder
             raise UsageError(
                 "--budget searches on training images that do not calibrate: give fewer --images, in place of a folder "
                 "a .npz"
             )
         import numpy as np
 
-        rest = np.setdiff1d(np.arange(len(data.x_train)), calibration.indices)
+        rest = np.setdiff1d(np.arange(len(data.x_train)), used)
         labels = data.y_train[rest]
         chosen = list(pick_calibration(rest, labels, data.name, count=SEARCHED, seed=self.seed).indices)
         images = data.x_train[rest[chosen]]

@@ -12,6 +12,7 @@ from recipes.adda import adapt, alike, encoder_of, pairs, steps_of, with_classif
 from recipes.checkpoint import Checkpoints
 from recipes.config import AddaConfig
 from recipes.data import load
+from recipes.plots import draw_embedding
 
 
 def values(model):
@@ -102,6 +103,22 @@ def test_target_starts_from_the_source_and_its_own_statistics(data):
     (mean, std), (own_mean, own_std) = data.pixel_stats, target.pixel_stats
     as_source = (target.x_test - np.array(own_mean)) / own_std * std + mean
     np.testing.assert_allclose(run(start, target.x_test), run(classifier, as_source.astype("float32")), atol=1e-5)
+
+
+def test_a_network_of_raw_pixels_has_no_statistics_to_take(data):
+    classifier = create_model("resnet8", input_shape=(16, 16, 3), classes=4)
+    start = with_statistics_of(darker(data), AddaConfig(model="resnet8"), classifier)
+    images = data.x_test.astype("float32")
+    np.testing.assert_allclose(run(start, images), run(classifier, images), atol=1e-5)
+
+
+def test_a_class_has_one_colour_in_both_domains(data):
+    features = np.random.default_rng(0).normal(size=(40, 5)).astype("float32")
+    few, all_of_them = np.arange(40) % 2, np.arange(40) % 4
+    figure = draw_embedding({key: [features, features + 1] for key in "ab"}, [few, all_of_them], ["few", "all"])
+    circles, crosses = figure.axes[0].collections
+    np.testing.assert_array_equal(circles.to_rgba(np.array([1])), crosses.to_rgba(np.array([1])))
+    assert len(np.unique(crosses.to_rgba(np.arange(4)), axis=0)) == 4
 
 
 def test_a_dropout_in_front_of_the_head_is_no_part_of_the_encoder():

@@ -1,5 +1,6 @@
 """What a killed run leaves behind, and what goes on from it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,15 @@ import pytest
 from games import tiny_game
 
 from keras_resnets import UsageError
-from recipes.checkpoint import Checkpoints, Progress, is_begun, load_checkpoint, remove_checkpoint, save_checkpoint
+from recipes.checkpoint import (
+    Checkpoints,
+    Progress,
+    is_begun,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    state_of,
+)
 from recipes.config import DcganConfig, GanConfig
 from recipes.gan import batches
 from recipes.generation import build, draw, sampled_generator, scaled
@@ -34,7 +43,7 @@ class TestFile:
         model, data = tiny_game("conv")
         model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
         before = state(model)
-        save_checkpoint(tmp_path / "a.npz", model, Progress(3, {"d_loss": [1.0, 0.5, 0.25]}))
+        save_checkpoint(tmp_path / "a.npz", state_of(model), Progress(3, {"d_loss": [1.0, 0.5, 0.25]}))
         other, _ = tiny_game("conv")
         other.compile({name: keras.optimizers.Adam(0.1, beta_1=0.5) for name in other.players}, jit_compile=False)
         progress = load_checkpoint(tmp_path / "a.npz", other)
@@ -44,7 +53,7 @@ class TestFile:
     def test_a_damaged_one_changes_nothing(self, tmp_path):
         path = tmp_path / "a.npz"
         model, _ = tiny_game("dense")
-        save_checkpoint(path, model, Progress(1, {}))
+        save_checkpoint(path, state_of(model), Progress(1, {}))
         whole = path.read_bytes()
         for content in (whole[: len(whole) // 2], b"", b"no zip"):
             path.write_bytes(content)
@@ -56,10 +65,10 @@ class TestFile:
     def test_the_one_before_stays(self, tmp_path):
         path = tmp_path / "a.npz"
         model, data = tiny_game("dense")
-        save_checkpoint(path, model, Progress(1))
+        save_checkpoint(path, state_of(model), Progress(1))
         first = state(model)
         model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
-        save_checkpoint(path, model, Progress(2))
+        save_checkpoint(path, state_of(model), Progress(2))
         assert load_checkpoint(path, model).epoch == 2
         path.write_bytes(b"half")
         assert load_checkpoint(path, model).epoch == 1
@@ -71,7 +80,7 @@ class TestFile:
         assert not is_begun(path)
 
     def test_of_another_network(self, tmp_path):
-        save_checkpoint(tmp_path / "a.npz", tiny_game("dense")[0], Progress(1, {}))
+        save_checkpoint(tmp_path / "a.npz", state_of(tiny_game("dense")[0]), Progress(1, {}))
         with pytest.raises(UsageError, match="another network"):
             load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0])
 
@@ -230,6 +239,9 @@ class TestRuns:
             self.open(tmp_path, self.config | {"data": "mnist"}, resume=True)
         with pytest.raises(UsageError, match="give one of them"):
             self.open(tmp_path, resume=True, overwrite=True)
+        noted = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({key: noted[key] for key in noted if key != "data"}))
+        self.open(tmp_path, self.config | {"epochs": 9}, resume=True)  # an earlier version may have had no such setting
         (tmp_path / "config.json").write_text("[")
         with pytest.raises(UsageError, match="no configuration"):
             self.open(tmp_path, resume=True)
@@ -239,8 +251,11 @@ class TestRuns:
             (folder / "source_model").mkdir(parents=True)
             for place in (folder, folder / "source_model"):
                 (place / "checkpoint.npz").touch()
+        (tmp_path / "seeds_of_another_study").mkdir()
+        (tmp_path / "seeds_of_another_study" / "curves.png").touch()
         self.open(tmp_path, overwrite=True)
         assert not list(tmp_path.rglob("*.npz"))
+        assert (tmp_path / "seeds_of_another_study" / "curves.png").exists()
         assert self.open(tmp_path, resume=True) == {0: tmp_path}
 
     def test_one_seed_is_not_resumed_as_several_nor_several_as_one(self, tmp_path):

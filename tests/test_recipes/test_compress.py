@@ -133,6 +133,7 @@ def test_comparing_modes_and_engines(path, tmp_path):
         ({"method": ("qat",), "two_of_four": True}, "two_of_four must be left out"),
         ({"clusters": 16}, "clusters must be left out"),
         ({"engine": "tfmot"}, "engine must be left out"),
+        ({"method": ("cluster",), "weight_decay": 1e-3}, "weight_decay must be left out"),
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"seed": -1}, "seed"),

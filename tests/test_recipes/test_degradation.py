@@ -9,7 +9,7 @@ from keras_resnets import UsageError, create_model, model_info
 from recipes import degradation as module
 from recipes.config import DegradationConfig
 from recipes.degradation import Network, Outcome, degradation, degradations, networks, sentences
-from recipes.train import CHECKPOINT, Run
+from recipes.train import CHECKPOINT, Run, check_folder
 
 pytestmark = pytest.mark.once
 
@@ -76,7 +76,7 @@ def trained(monkeypatch):
     def train(config, data, folder, resume, **options):
         (folder / CHECKPOINT).touch()
         done.append((config.model, options))
-        return Run(config, create_model("resnet8", input_shape=(16, 16, 3)), HISTORY, 0.5, 1.0)
+        return Run(config, create_model("resnet8", input_shape=(16, 16, 3)), HISTORY, 0.5, 1.0, options)
 
     monkeypatch.setattr(module, "train", train)
     return done
@@ -126,6 +126,24 @@ def test_an_experiment_is_not_lost(trained, blobs_file, tmp_path):
     del trained[:]
     degradation(replace(config, epochs=2), tmp_path, resume=False, overwrite=True)
     assert len(trained) == 2
+    with pytest.raises(UsageError, match="already holds a run of another command"):
+        check_folder(tmp_path, overwrite=False)
+
+
+def test_a_model_that_is_there_is_not_replaced(trained, blobs_file, tmp_path):
+    (tmp_path / "plain20").mkdir()
+    (tmp_path / "plain20" / "model.keras").write_text("precious")
+    config = DegradationConfig(data=str(blobs_file), depths=(20,), epochs=1)
+    with pytest.raises(UsageError, match="plain20 already holds a trained model"):
+        degradation(config, tmp_path, resume=False, overwrite=False)
+    assert trained == []
+
+
+def test_what_was_trained_is_said_beside_each_model(trained, blobs_file, tmp_path):
+    config = DegradationConfig(data=str(blobs_file), depths=(20,), norm=("group",), drop_path=(0.5,), epochs=1)
+    degradation(config, tmp_path, resume=False, overwrite=False)
+    said = json.loads((tmp_path / "resnet20-norm-group-drop_path-0.5" / "config.json").read_text())
+    assert said["options"] == {"norm": "group", "drop_path": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +151,7 @@ def test_an_experiment_is_not_lost(trained, blobs_file, tmp_path):
     [
         ({"depths": ()}, "depths must be given"),
         ({"depths": (20, 20)}, "depths must be different values"),
-        ({"depths": (21,)}, "no model named 'plain21'"),
+        ({"depths": (18,)}, "depths must be of 20, 32, 44, 56, 110, got"),
         ({"drop_path": (1.0,)}, "drop_path must be shares from 0"),
         ({"epochs": 0}, "epochs must be at least 1"),
     ],

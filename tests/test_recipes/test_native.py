@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from tiny import build_tiny, randomize
 
-from keras_resnets.layers import ChannelSplit
+from keras_resnets.layers import ChannelSplit, deep_graphs
 from recipes._backend import Adam, native, portable
 
 SHAPE = (8, 16, 16, 3)
@@ -18,6 +18,16 @@ def exchanges(network):
     """Whether this backend has layers of its own for a network."""
     kinds = {"jax": {keras.layers.DepthwiseConv2D}, "tensorflow": set()}.get(keras.backend.backend())
     return kinds is None or any(type(layer) in kinds for layer in network.layers)
+
+
+def test_a_network_deeper_than_python_may_call():
+    inputs = keras.Input((4,))
+    with deep_graphs():
+        x = inputs
+        for _ in range(1500):
+            x = keras.layers.Activation("relu")(x)
+        deep = keras.Model(inputs, x)
+    assert len(native(deep).layers) == len(portable(deep).layers) == len(deep.layers)
 
 
 def test_it_computes_the_same(tiny):
