@@ -142,7 +142,7 @@ def _blame(message: str, function: Any, model: keras.Model) -> str:
     """The layers that hold the operations that the converter's message names, and these operations."""
     kinds = set(re.findall(r"'tf\.(\w+)' op", message))
     operations = function.graph.get_operations()
-    layers = Layers([one.name for one in operations], {layer.name for layer in model.layers})
+    layers = Layers([one.name for one in operations], {layer.name for layer in model.layers}, model.name)
     found = {layer: one.type for one in operations if one.type in kinds for layer in layers.of(one.name)}
     return ", ".join(f"layer {layer} computes {kind}, which LiteRT lacks" for layer, kind in found.items())
 

@@ -24,7 +24,7 @@ from keras_resnets.errors import UsageError
 
 INTERVAL = (2.5, 97.5)  # percent
 DRAWS = 2000
-MAX_FALL = 0.005
+ROUNDING = 1e-9  # of a difference of two shares
 Verdict = Literal["worse", "better", "same"]
 
 
@@ -77,7 +77,7 @@ class Comparison:
         return bool(self.broken) or any(change.verdict == "worse" for change in self.changes)
 
 
-def compare(before: Results, after: Results, tolerance: float, max_fall: float = MAX_FALL) -> Comparison:
+def compare(before: Results, after: Results, tolerance: float, max_fall: float) -> Comparison:
     """Compares the files that two runs have in common, by their names.
 
     Args:
@@ -163,7 +163,8 @@ def _falls(before: Entry, after: Entry, max_fall: float) -> Iterator[Change]:
     for figure in ("accuracy", "agreement"):
         old, new = getattr(before, figure), getattr(after, figure)
         if old is not None and new is not None:
-            verdict: Verdict = "worse" if old - new > max_fall else "better" if new - old > max_fall else "same"
+            most = max_fall + ROUNDING
+            verdict: Verdict = "worse" if old - new > most else "better" if new - old > most else "same"
             ratio = _ratio(old, new)
             yield Change(before.name, figure, old, new, ratio, ratio, ratio, verdict)
 

@@ -59,10 +59,11 @@ class Layers:
     Args:
         tensors: The names of all tensors of a file or graph.
         names: Names of the model's layers.
+        model: Its own name, with which all begin.
     """
 
-    def __init__(self, tensors: Iterable[str], names: Collection[str]) -> None:
-        self._names = names
+    def __init__(self, tensors: Iterable[str], names: Collection[str], model: str = "") -> None:
+        self._names, self._model = names, model
         self._told: dict[str, list[str]] = {}  # of tensors, what their names do not say
         words = {word for tensor in tensors for word in self._spoken(tensor)}
         whole = any(word in names for word in words if _bare(word) == word)
@@ -72,7 +73,7 @@ class Layers:
     def of_file(cls, steps: Sequence[Operation], model: keras.Model) -> "Layers":
         """Those of all tensors of a model's file; that which leaves the network has a name of the converter's."""
         tensors = [tensor.name for step in steps for tensor in step.outputs]
-        found = cls(tensors, [layer.name for layer in model.layers])
+        found = cls(tensors, [layer.name for layer in model.layers], model.name)
         found.tell_grouped(steps, model)
         spoken = {layer for tensor in tensors for layer in found.of(tensor)}
         last = _last_layers(model)
@@ -102,7 +103,10 @@ class Layers:
     def _spoken(self, tensor: str) -> Iterator[str]:
         """Of each part the outermost word that may be a layer; TensorFlow's own names, such as add_1, stand within."""
         for part in tensor.split(";"):
-            yield from [word for word in part.split("/") if word in self._names or _bare(word) in self._names][:1]
+            words = part.split("/")
+            if self._model in (words[0], _bare(words[0])):
+                del words[0]
+            yield from [word for word in words if word in self._names or _bare(word) in self._names][:1]
 
 
 def _last_layers(model: keras.Model) -> list[str]:

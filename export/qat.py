@@ -439,7 +439,7 @@ def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Rang
         UsageError: If a tensor within a layer has a range that follows from nothing.
     """
     steps = operations(data)
-    layers = Layers([step.outputs[0].name for step in steps], {layer.name for layer in model.layers})
+    layers = Layers([step.outputs[0].name for step in steps], {layer.name for layer in model.layers}, model.name)
     layers.tell_grouped(steps, model)
     last = {layer: step.outputs[0].name for step in steps for layer in layers.of(step.outputs[0].name)}
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}

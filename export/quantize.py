@@ -19,7 +19,7 @@ class Mode:
         weights: Type of the stored weights.
         activations: Type that LiteRT computes in; "dynamic" are integers whose ranges it finds as it runs.
         engines: What can write it, best first: TensorFlow's "converter" or ai-edge-"quantizer". The next one is taken
-            where the one before leaves operations in float that should not be.
+            where it leaves fewer operations in float.
         tolerance: Largest error of an output, relative to the largest output, that rounding explains; None where
             only the agreement counts.
         has_fast_kernels: Whether LiteRT has kernels that run it about as fast as float32, or faster.
@@ -57,7 +57,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "int8",
-            "int8 weights and activations, ranges from images, no float operation",
+            "int8 weights and activations, ranges from images",
             weights="int8",
             activations="int8",
             engines=("quantizer", "converter"),

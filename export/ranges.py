@@ -129,7 +129,7 @@ class Seen:
             return self._least, self._largest
         if self._logits and self._clipping == "mse":
             return range_of_logits(np.concatenate(self._samples))
-        if self._least == self._largest:
+        if not self._least < self._largest:  # always the same, or no number
             return self._least, self._largest
         clip = _percentile if self._clipping == "percentile" else least_error
         return clip(np.concatenate(self._samples, axis=None), self._least, self._largest)

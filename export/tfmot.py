@@ -147,7 +147,7 @@ class TfmotModel:
             raise UsageError(
                 f"labels of shape {labels.shape}: give one of {classes} classes an image, or one share each"
             )
-        if labels.ndim == 1 and not (labels.min() >= 0 and labels.max() < classes):
+        if labels.ndim == 1 and classes > 1 and not (labels.min() >= 0 and labels.max() < classes):
             raise UsageError(f"labels from {labels.min()} to {labels.max()}: {self.source.name} has {classes} classes")
 
     def predict(self, images: np.ndarray) -> np.ndarray:

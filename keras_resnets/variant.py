@@ -217,10 +217,10 @@ class Variant:
         if not fits and possible and not possible.contradiction(self.spec, options):
             model = build(possible)  # for a file of keras.applications' network, or of ours trained on from it
             published = None if own.has_layers_of(model, Path(weights)) else possible
-            if published and pixel_stats is not None:
-                raise UsageError(OWN_PIXELS)
         if published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
+            if pixel_stats is not None:
+                raise UsageError(OWN_PIXELS)
             return model
         own_stats = (self.data.mean, self.data.std)
         if include_preprocessing and pixel_stats is None and possible and possible.pixel_stats != own_stats:

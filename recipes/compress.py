@@ -176,17 +176,18 @@ def completed(config: CompressConfig, path: Path) -> CompressConfig:
         raise UsageError(
             f"{beside} says augment is {augment}; give --augment, any of {', '.join(get_args(Augmentation))}"
         )
+    config = replace(config, data=data, augment=tuple(augment))
+    if "cluster" in config.method:
+        config = replace(config, clusters=config.clusters or CLUSTERS)
+    if "prune" not in config.method:
+        return config
     # that of AdamW is another measure, and where nothing was said it was the usual one
     said = trained.get("weight_decay", 0.0) if trained.get("optimizer", "sgd") == "sgd" else 0.0
     said = USUAL["sgd"][1] if said is None else said
     decay = said if config.weight_decay is None else config.weight_decay
     if not isinstance(decay, int | float) or not 0 <= decay < float("inf"):
         raise UsageError(f"{beside} says weight_decay is {decay}; give --weight-decay, a number from 0")
-    sparsity = config.sparsity or SPARSITY if "prune" in config.method else None
-    clusters = config.clusters or CLUSTERS if "cluster" in config.method else None
-    return replace(
-        config, data=data, augment=tuple(augment), weight_decay=float(decay), sparsity=sparsity, clusters=clusters
-    )
+    return replace(config, sparsity=config.sparsity or SPARSITY, weight_decay=float(decay))
 
 
 def start(

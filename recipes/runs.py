@@ -39,6 +39,7 @@ def open_runs(
     resume: bool,
     overwrite: bool,
     prolongs: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> dict[int, Path]:
     """Prepares a folder for runs that differ in their seeds, and notes what decides them in its `config.json`.
 
@@ -49,6 +50,7 @@ def open_runs(
         resume: Whether to go on with what is there; where nothing is, runs start.
         overwrite: Whether to start again where runs are: their files are removed.
         prolongs: Settings that a resumed run may have larger values of.
+        defaults: Of settings, for the run of an earlier version that had none such.
 
     Returns:
         The folder of each seed.
@@ -62,7 +64,7 @@ def open_runs(
     own = json.loads(json.dumps(dict(config)))  # tuples become lists
     own |= {"backend": keras.backend.backend(), "seeds": list(seeds)}
     if note.exists() and resume:
-        _compare(note, own, prolongs)
+        _compare(note, own, prolongs, json.loads(json.dumps(dict(defaults or {}))))
     elif note.exists() and not overwrite:
         raise UsageError(
             f"{out} already holds a run; pass --resume to go on, --overwrite to start again, or another --out"
@@ -80,14 +82,13 @@ def open_runs(
     return folders
 
 
-def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str]) -> None:
+def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str], defaults: dict[str, Any]) -> None:
     try:
-        noted = dict(json.loads(note.read_text()))
+        noted = defaults | dict(json.loads(note.read_text()))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{note} is no configuration of a run; start again with --overwrite") from error
     for key in sorted(own.keys() | noted.keys()):
-        given = own.get(key)
-        before = noted.get(key, given)  # an earlier version may have had no such setting
+        given, before = own.get(key), noted.get(key)
         grown = key == "seeds" and before and len(before) > 1 and set(before) <= set(given or [])
         grown = grown or (key in prolongs and before is not None and given > before)
         if given != before and not grown:

@@ -335,7 +335,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
     for name in FILES:
         if (out / name).is_dir():
             raise UsageError(f"cannot write {out / name}: it is a folder; choose another place")
-    held = {"model.keras": "a trained model", "config.json": "a run of another command"}
+    held = {"model.keras": "a trained model", "config.json": "the config.json of another run"}
     for what in [what for name, what in held.items() if (out / name).exists()][:1] if not overwrite else ():
         raise UsageError(f"{out} already holds {what}; choose another --out or pass --overwrite")
 
@@ -414,8 +414,9 @@ def _compare(note: Path, own: dict[str, Any]) -> None:
         noted = dict(json.loads(note.read_text()))
     except (OSError, ValueError, TypeError):
         raise UsageError(f"{note} does not say what the checkpoint belongs to; start again with --overwrite") from None
+    usual = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for key, value in own.items():
-        if noted.get(key, value) != value:  # an earlier version may have had no such setting
+        if noted.get(key, usual.get(key, value)) != value:  # an earlier version may have had no such setting
             raise UsageError(f"{note} says {key} = {noted.get(key)}, not {value}; resume a run as it was started")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 VIRTUAL = int(os.environ.get("VIRTUAL", "4"))
 BACKEND, OUT, IS_SPREAD = os.environ["KERAS_BACKEND"], sys.argv[1], sys.argv[2] == "spread"
@@ -34,7 +35,9 @@ def main() -> None:
         mixup=0.2,
         ema=0.5,
     )
-    run = train(config, data, over=over, **TINY["cifar_a"].options)
+    folder = Path(OUT).with_suffix("")
+    folder.mkdir(exist_ok=True)
+    run = train(config, data, folder=folder, every=1, over=over, **TINY["cifar_a"].options)
     if over is None or over.rank == 0:
         np.savez(OUT, *run.model.get_weights(), loss=[run.history[key] for key in ("loss", "accuracy", "val_loss")])
 

@@ -200,11 +200,11 @@ def compress() -> str:
 def label_of(results: dict, row: Compressed) -> str:
     config = results["config"]
     named = {
-        "prune": f"prune {config['sparsity']:.0%}",
-        "cluster": f"cluster {config['clusters']}",
-        "qat": f"QAT {config['engine']}",
+        "prune": lambda: f"prune {config['sparsity']:.0%}",
+        "cluster": lambda: f"cluster {config['clusters']}",
+        "qat": lambda: f"QAT {config['engine']}",
     }
-    words = [named[method] for method in config["method"]]
+    words = [named[method]() for method in config["method"]]
     return row.name if row.name.startswith("original") else ", ".join([*words, config["then"]])
 
 

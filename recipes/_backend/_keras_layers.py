@@ -1,7 +1,6 @@
 """Layers as Keras has them, and networks whose layers others stand in for."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
@@ -21,18 +20,22 @@ def portable(network: keras.Model) -> keras.Model:
 
 
 @deep_graphs()
-def made_of(network: keras.Model, kind_of: Callable[[Kind], Kind] = lambda kind: kind, **norms: Any) -> keras.Model:
+def made_of(
+    network: keras.Model, kind_of: Callable[[Kind], Kind] = lambda kind: kind, *, synchronized: bool = False
+) -> keras.Model:
     """A network of other layers with the weights of this one.
 
     Args:
         network: A functional model.
         kind_of: The layer to take in a layer's place.
-        **norms: What the configuration of a BatchNorm is to have.
+        synchronized: Whether BatchNorms are to see the batch of all devices.
     """
 
     def make(layer: keras.layers.Layer) -> keras.layers.Layer:
-        changed = norms if isinstance(layer, keras.layers.BatchNormalization) else {}
-        return kind_of(type(layer)).from_config(layer.get_config() | changed)
+        config = layer.get_config()
+        if synchronized and isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        return kind_of(type(layer)).from_config(config)
 
     made = keras.models.clone_model(network, clone_function=make)
     made.set_weights(network.get_weights())

@@ -25,7 +25,13 @@ class _Runs:
 
         seeds = _seeds(config.seed, self.seeds)
         return open_runs(
-            self.out, asdict(config), seeds, resume=self.resume, overwrite=self.overwrite, prolongs=prolongs
+            self.out,
+            asdict(config),
+            seeds,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            prolongs=prolongs,
+            defaults=asdict(type(config)()),
         )
 
 

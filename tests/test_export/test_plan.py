@@ -158,6 +158,17 @@ def test_names_of_tensorflow_are_not_taken_for_those_of_layers():
 
 
 @pytest.mark.once
+def test_a_model_may_be_called_like_one_of_its_layers(data, tmp_path):
+    inputs = keras.Input(data.image_shape)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3, name="conv")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4, name="classifier")(x), name="classifier")
+    content = to_tflite(model, tmp_path / "a.tflite").path.read_bytes()
+    kinds = {step.outputs[0].name: step.kind for step in operations(content)}
+    for plan, kind in (({"conv": "float32"}, "CONV_2D"), ({"classifier": "float32"}, "FULLY_CONNECTED")):
+        assert [kinds[tensor] for tensor in resolve(plan, content, model)] == [kind]
+
+
+@pytest.mark.once
 def test_a_plan_finds_layers_of_default_names(data, tmp_path):
     keras.backend.clear_session()  # names that start at add, as a user's script gives them
     x = inputs = keras.Input(data.image_shape)

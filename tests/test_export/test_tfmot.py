@@ -305,6 +305,14 @@ def test_what_is_always_the_same_and_not_zero_keeps_its_range():
 
 
 @pytest.mark.once
+def test_a_single_score_learns_two_classes():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")])
+    started = prune(model, 0.5, steps=2)
+    started.compile("sgd", "binary_crossentropy")
+    assert started.fit(np.ones((8, 8, 8, 3), "float32"), np.arange(8) % 2)["loss"][0] > 0
+
+
+@pytest.mark.once
 def test_a_sequential_is_clustered():
     layers = [keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((8, 8, 3)), *layers])

@@ -87,9 +87,13 @@ def test_own_file_of_a_network_trained_on_from_published_weights_is_that_network
     if PUBLISHED[name].pixels != "torch":
         with pytest.raises(UsageError, match="give pixel_stats"):
             create_model(name, weights=tmp_path / "own.weights.h5", include_preprocessing=True, **shape)
+        stats = {"pixel_stats": ([120.0] * 3, [60.0] * 3)}
+        (tmp_path / "junk.weights.h5").write_bytes(b"junk")
+        with pytest.raises(UsageError, match="does not fit"):
+            create_model(name, weights=tmp_path / "junk.weights.h5", **stats, **shape)
         build_twin(name, **shape).save_weights(tmp_path / "twin.weights.h5")
         with pytest.raises(UsageError, match="include_preprocessing=True instead of pixel_stats"):
-            create_model(name, weights=tmp_path / "twin.weights.h5", pixel_stats=([120.0] * 3, [60.0] * 3), **shape)
+            create_model(name, weights=tmp_path / "twin.weights.h5", **stats, **shape)
     mine = create_model(name, **shape)
     mine.save_weights(tmp_path / "mine.weights.h5")
     assert_same(create_model(name, weights=tmp_path / "mine.weights.h5", **shape), mine)

@@ -1,6 +1,5 @@
 """What a killed run leaves behind, and what goes on from it."""
 
-import json
 import os
 import signal
 import subprocess
@@ -239,9 +238,11 @@ class TestRuns:
             self.open(tmp_path, self.config | {"data": "mnist"}, resume=True)
         with pytest.raises(UsageError, match="give one of them"):
             self.open(tmp_path, resume=True, overwrite=True)
-        noted = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps({key: noted[key] for key in noted if key != "data"}))
-        self.open(tmp_path, self.config | {"epochs": 9}, resume=True)  # an earlier version may have had no such setting
+        longer = self.config | {"epochs": 9}
+        with pytest.raises(UsageError, match=r"smoothing = 0\.0, not 0\.1"):
+            self.open(tmp_path, longer | {"smoothing": 0.1}, resume=True, defaults={"smoothing": 0.0})
+        # of an earlier version, which had no such setting
+        self.open(tmp_path, longer | {"smoothing": 0.0}, resume=True, defaults={"smoothing": 0.0})
         (tmp_path / "config.json").write_text("[")
         with pytest.raises(UsageError, match="no configuration"):
             self.open(tmp_path, resume=True)

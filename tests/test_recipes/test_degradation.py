@@ -126,7 +126,7 @@ def test_an_experiment_is_not_lost(trained, blobs_file, tmp_path):
     del trained[:]
     degradation(replace(config, epochs=2), tmp_path, resume=False, overwrite=True)
     assert len(trained) == 2
-    with pytest.raises(UsageError, match="already holds a run of another command"):
+    with pytest.raises(UsageError, match=r"already holds the config\.json of another run"):
         check_folder(tmp_path, overwrite=False)
 
 

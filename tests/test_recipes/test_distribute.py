@@ -97,6 +97,8 @@ def test_what_keras_does_on_each_device_for_itself_is_refused(data, option):
     over = Spread(devices=2, apart=True)
     with pytest.raises(UsageError, match="take JAX or PyTorch"):
         train(TrainConfig(model="resnet8", batch_size=32, **option), data, over=over)
+    with pytest.raises(UsageError, match="XLA compiles for one device"):
+        train(TrainConfig(model="resnet8", batch_size=32, jit="on"), data, over=over)
 
 
 def test_one_device_is_nothing_to_spread_over():
