@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import rich.box
 from rich.table import Table
 
+from export.report.formats import titled_table
 from export.results import (
     RUNTIMES,
     AndroidFigures,
@@ -227,7 +227,7 @@ def _costs(entry: Entry) -> dict[str, float]:
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
     """What got better or worse beyond the tolerance, and every latency; first what got worse."""
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = titled_table(title)
     for column in ("file", "figure"):
         table.add_column(column, overflow="fold")
     for column in ("before", "after", "ratio", "95%", "verdict"):

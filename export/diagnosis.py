@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import rich.box
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from export.plan import Layers
 from export.qat import is_quantize_aware, strip
 from export.ranges import logits_of
 from export.recipe import fingerprint, read_recipe
+from export.report.formats import titled_table
 from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
 
@@ -108,7 +108,7 @@ def noise_table(found: Sequence[LayerNoise], worst: int, title: str) -> Table:
         worst: Number of layers to list.
         title: Its heading.
     """
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = titled_table(title)
     for column in ("layers", "operation", "noise entered, of signal", "signal to noise, dB"):
         table.add_column(column, justify="right" if "signal" in column else "left")
     for one in sorted(found, key=lambda one: -one.entered)[:worst]:

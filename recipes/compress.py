@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import keras
 import numpy as np
-import rich.box
 from rich.table import Table
 
 from export import (
@@ -27,6 +26,7 @@ from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import weigh
 from export.layers import in_float32
+from export.report.formats import titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.batches import Batch, Targets, Taught
@@ -265,7 +265,7 @@ def _gives_logits(model: keras.Model) -> bool:
 
 def table(rows: list[Compressed], title: str) -> Table:
     """The files as a table for the terminal."""
-    drawn = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    drawn = titled_table(title)
     for column in ("file", "bytes", "gzip", "non-zero", "values", "accuracy", "agreement", "p50 ms"):
         drawn.add_column(column, justify="left" if column == "file" else "right", no_wrap=column != "file")
     for row in rows:

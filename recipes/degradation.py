@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import rich.box
 from rich.table import Table
 
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
+from export.report.formats import titled_table
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
@@ -235,7 +235,7 @@ def _describe(config: DegradationConfig, outcomes: Sequence[Outcome]) -> dict[st
 
 def table(outcomes: Sequence[Outcome], title: str) -> Table:
     """The last epoch of every network."""
-    made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    made = titled_table(title)
     made.add_column("network", overflow="fold")
     for column in ("parameters", "MACs", "training loss", "training accuracy", "test accuracy"):
         made.add_column(column, justify="right", no_wrap=True)

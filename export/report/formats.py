@@ -1,6 +1,8 @@
 """How the reports write numbers: tables, pages, plots and messages take them from here."""
 
 import numpy as np
+import rich.box
+from rich.table import Table
 
 from export.results import Peak, Timing
 
@@ -85,3 +87,8 @@ def error(value: float) -> str:
 def float32(value: float) -> str:
     """A number as source code: the shortest that is the same number in float32."""
     return str(np.float32(value))
+
+
+def titled_table(title: str) -> Table:
+    """A table for the terminal, without columns yet."""
+    return Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

@@ -5,14 +5,13 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import rich.box
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.table import Table
 
 from export.bench import Row
 from export.files import replacing
-from export.report.formats import NOT_MEASURED, count, counted, millions, milliseconds, percent
+from export.report.formats import NOT_MEASURED, count, counted, millions, milliseconds, percent, titled_table
 from export.report.page import render
 from export.report.scatter import MARKERS
 
@@ -48,7 +47,7 @@ def cells(row: Row) -> list[str]:
 
 def terminal_table(rows: Sequence[Row], title: str) -> Table:
     """The rows as a table for the terminal, a line between models."""
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = titled_table(title)
     for column in COLUMNS:
         narrow = column == "model"  # on a narrow terminal long names fold, figures never do
         justify = "left" if column in ("model", "mode") else "right"
