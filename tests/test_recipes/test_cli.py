@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import export
+from export import Calibration
 from keras_resnets import list_models
 from recipes.commands import COMMANDS
+from recipes.commands.exporting import Export
 
 
 def test_help_names_every_command(cli):
@@ -91,6 +94,16 @@ def test_three_steps(cli, blobs_file, tmp_path):
     assert "int8" in out
     assert f"{file.stat().st_size:,}" in out
     assert f"{recipe['verification']['agreement']:.2%}" in out
+
+
+@pytest.mark.once
+def test_photos_that_calibrate_take_no_image_from_the_search(data, monkeypatch):
+    searched = []
+    monkeypatch.setattr(export, "search_plan", lambda model, calibration, images, *_, **__: searched.append(images))
+    command = Export(Path("a.keras"), Path("a.tflite"), mode="mixed", budget=0.1, data="blobs", photos=Path("photos"))
+    photos = Calibration(np.zeros((len(data.x_train), *data.image_shape)), "photos", tuple(range(len(data.x_train))))
+    command._search_plan(None, data, photos)
+    assert len(searched[0]) == len(data.x_train)
 
 
 @pytest.mark.slow
