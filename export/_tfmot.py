@@ -50,6 +50,7 @@ from keras_resnets.layers import deep_graphs
 AVERAGE = cluster_config.GradientAggregation.AVG
 KINDS = (tf_keras.layers.Conv2D, tf_keras.layers.Dense, tf_keras.layers.SeparableConv2D)  # pruned and clustered
 CALIBRATING = 32  # images a step
+MOST_ZEROS = 0.99  # share of a layer: none is to vanish
 BOUNDED = ("sigmoid", "softmax", "tanh")  # activations whose range LiteRT fixes
 SCHEMES = {
     None: default.Default8BitQuantizeScheme,
@@ -60,19 +61,23 @@ SCHEMES = {
 
 
 class Pruned:
-    """Magnitude pruning: Zhu & Gupta 2017, arXiv:1710.01878."""
+    """Magnitude pruning: Zhu & Gupta 2017, arXiv:1710.01878; over all layers: Han et al. 2015, arXiv:1506.02626."""
 
     def __init__(self, model: keras.Model, sparsity: float, steps: int, pattern: list[int] | None) -> None:
-        pruning = tfmot.sparsity.keras
-        schedule = pruning.PolynomialDecay(0.0, sparsity, 0, steps, frequency=max(1, steps // 20))
-        options: dict[str, Any] = {"pruning_schedule": schedule}
-        if pattern:
-            options = {"pruning_schedule": pruning.ConstantSparsity(0.5, 0), "sparsity_m_by_n": tuple(pattern)}
+        pruning, rebuilt = tfmot.sparsity.keras, _bridge.rebuild(model)
+        shares = _shares(rebuilt, sparsity)
 
         def wrap(layer: Any) -> Any:
-            return pruning.prune_low_magnitude(layer, **options) if isinstance(layer, KINDS) else layer
+            if not isinstance(layer, KINDS):
+                return layer
+            if pattern:
+                schedule, options = pruning.ConstantSparsity(0.5, 0), {"sparsity_m_by_n": tuple(pattern)}
+            else:
+                schedule = pruning.PolynomialDecay(0.0, shares[layer.name], 0, steps, frequency=max(1, steps // 20))
+                options = {}
+            return pruning.prune_low_magnitude(layer, schedule, **options)
 
-        self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
+        self.model = tf_keras.models.clone_model(rebuilt, clone_function=wrap)
         self._steps = pruning.UpdatePruningStep()
         self._steps.set_model(self.model)
         self._steps.on_train_begin()
@@ -81,6 +86,20 @@ class Pruned:
         """The model with the zeros in its weights."""
         self._steps.on_epoch_end(0)
         return tfmot.sparsity.keras.strip_pruning(self.model)
+
+
+def _shares(model: tf_keras.Model, sparsity: float) -> dict[str, float]:
+    """The share of each layer's weights that is among the smallest of all layers together.
+
+    The same share in each would take from a stem or a classifier, which are small and have large weights, what shows.
+    """
+    kernels = {
+        layer.name: np.abs(layer.pointwise_kernel if isinstance(layer, KINDS[-1]) else layer.kernel)
+        for layer in model.layers
+        if isinstance(layer, KINDS)
+    }
+    threshold = np.quantile(np.concatenate([one.ravel() for one in kernels.values()]), sparsity)
+    return {name: min(float(np.mean(one <= threshold)), MOST_ZEROS) for name, one in kernels.items()}
 
 
 class Clustered:

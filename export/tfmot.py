@@ -233,7 +233,8 @@ def prune(
 
     Args:
         model: A functional Keras 3 model. Depthwise convolutions, few and small, are spared.
-        sparsity: Share of zeros in each layer at the end, above 0 and below 1.
+        sparsity: Share of zeros in all layers together at the end, above 0 and below 1. In each it is that of its
+            weights among the smallest of all at the start: less in a stem and a classifier, more where many are small.
         steps: Training steps over which the zeros grow to that share, fast first; train longer than that.
         pattern: (2, 4) for two zeros in any four neighbours along the input channels, from the first step, instead of
             zeros anywhere; the sparsity is 0.5 then, and steps is not used.
@@ -245,7 +246,7 @@ def prune(
     Raises:
         UsageError: If the sparsity is none, or a layer is unknown to tf_keras.
 
-    References: Zhu & Gupta 2017, arXiv:1710.01878.
+    References: Zhu & Gupta 2017, arXiv:1710.01878; Han et al. 2015, arXiv:1506.02626.
     """
     if steps < 1:
         raise UsageError(f"steps must be at least 1, got {steps}")

@@ -159,7 +159,7 @@ class CompressConfig:
     """What to do, one after the other; each keeps what the ones before it have reached: prune (the smallest weights
     become zero), cluster (the weights of a layer share a few values), qat (quantization-aware training)."""
     sparsity: float | None = None
-    """Share of zeros that pruning ends with in each layer; None: 0.5."""
+    """Share of zeros that pruning ends with, in all layers together; None: 0.5."""
     two_of_four: bool = False
     """Prune two of any four neighbouring weights, which some processors skip; goes with sparsity 0.5."""
     clusters: int | None = None
