@@ -68,7 +68,7 @@ class Progress:
 
 def state_of(model: keras.Model) -> list[np.ndarray]:
     """Everything that a compiled and built model's training depends on: weights, optimizers, random states."""
-    return [keras.ops.convert_to_numpy(one.value) for one in _variables(model)]
+    return [_on_host(one) for one in _variables(model)]
 
 
 def save_checkpoint(path: Path, state: Sequence[np.ndarray], progress: Progress) -> None:
@@ -144,8 +144,18 @@ def _before(path: Path) -> Path:
     return path.with_suffix(f".before{path.suffix}")
 
 
+def _on_host(variable: keras.Variable) -> np.ndarray:
+    """A variable as an array; where TensorFlow has a part of a sum on each device, it adds them up."""
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+
+
 def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
+
+
+def _sums(model: keras.Model) -> list[float]:
+    """What the metrics have gathered."""
+    return [float(_on_host(one)) for one in model.metrics_variables]
 
 
 class MetricsOfAll(keras.callbacks.Callback):
@@ -162,7 +172,7 @@ class MetricsOfAll(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if batch + 1 == self.params["steps"]:
             metrics = self.model.metrics_variables  # sums and counts, whose means have the same ratio
-            for metric, value in zip(metrics, self._mean([float(one.value) for one in metrics]), strict=True):
+            for metric, value in zip(metrics, self._mean(_sums(self.model)), strict=True):
                 metric.assign(value)
 
 
@@ -213,7 +223,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._check_losses(self._place(max(step - self._late, self.progress.step + 1)), logs or {})
         saves = self.every and step % self.every == 0 and batch + 1 < self.params["steps"]
         if saves:
-            metrics = self._over.mean([float(metric.value) for metric in self.model.metrics_variables])
+            metrics = self._over.mean(_sums(self.model))
             if not np.isfinite(metrics).all():  # of this step, which the losses that came do not tell of yet
                 raise UsageError(f"a loss is no number in {self._place(step)}; {self._kept()}; {AGAIN}")
             seconds = time.perf_counter() - self._start
