@@ -285,6 +285,23 @@ class Worker:
             predicted = self.work.model.predict(images, verbose=0)
         np.save(self.folder / "predicted.npy", predicted, allow_pickle=False)
 
+    def state(self) -> None:
+        """Writes all that the training goes on from, in an order that `set_state` knows."""
+        np.savez(self.folder / "state.npz", *(variable.numpy() for variable in self._variables()))
+
+    def set_state(self, *values: np.ndarray) -> None:
+        """Goes back to a state."""
+        variables = self._variables()
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+            raise UsageError("the state is of another model, method or optimizer")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def _variables(self) -> list[tf.Variable]:
+        model = self.work.model
+        model.optimizer.build(model.trainable_variables)  # otherwise the first step does
+        return [*model.variables, *model.optimizer.variables]
+
     def strip(self) -> None:
         """Writes the weights, by layer and place."""
         found = _bridge.weights_of(self.work.stripped(), self.source)

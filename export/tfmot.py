@@ -123,8 +123,7 @@ class TfmotModel:
         Raises:
             UsageError: If the model is not compiled, images and labels do not fit each other, or it diverges.
         """
-        if not self._compiled:
-            raise UsageError("compile the model before fit")
+        self._check_compiled()
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
         for _ in range(epochs):
             steps = []
@@ -137,6 +136,10 @@ class TfmotModel:
             if not np.isfinite(history["loss"][-1]):
                 raise UsageError(f"{self.source.name} diverged; lower the learning rate")
         return history
+
+    def _check_compiled(self) -> None:
+        if not self._compiled:
+            raise UsageError("compile the model before its training")
 
     def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Finds what TensorFlow would answer with pages of log."""
@@ -158,6 +161,25 @@ class TfmotModel:
     def read_ranges(self, images: np.ndarray) -> None:
         """Sets the ranges of the activations by images, before the first step of quantization-aware training."""
         self._call("read_ranges", images)
+
+    def state(self) -> list[np.ndarray]:
+        """All that the training goes on from, once the model is compiled: weights, masks, clusters, ranges, optimizer.
+
+        The random numbers of a dropout are not in it.
+        """
+        self._check_compiled()
+        self._call("state")
+        with np.load(self._folder / "state.npz", allow_pickle=False) as arrays:
+            return [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
+
+    def set_state(self, state: Sequence[np.ndarray]) -> None:
+        """Goes back to the state of a model that was started and compiled as this one.
+
+        Raises:
+            UsageError: If it is the state of another; the model is then as it was.
+        """
+        self._check_compiled()
+        self._call("set_state", *state)
 
     def strip(self) -> keras.Model:
         """A Keras 3 model like the source with the weights that pruning or clustering has come to.

@@ -159,6 +159,7 @@ class Taught(keras.utils.PyDataset):
         transforms: What is done to the images.
         teacher: From images to probabilities, or to logits, of which it gives the probabilities.
         logits: Which of them.
+        epoch: The epoch to begin in.
 
     References: Hinton et al. 2015, arXiv:1503.02531, section 2, at a temperature of 1.
     """
@@ -171,9 +172,10 @@ class Taught(keras.utils.PyDataset):
         teacher: keras.Model,
         *,
         logits: bool = False,
+        epoch: int = 0,
     ) -> None:
         super().__init__()
-        self._stream, self._steps, self._epoch = Stream(start), steps, 0
+        self._stream, self._steps, self._epoch = Stream(start), steps, epoch
         self._transforms, self._teacher, self._logits = transforms, teacher, logits
 
     def __len__(self) -> int:

@@ -104,30 +104,38 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def load_checkpoint(path: Path, model: keras.Model) -> Progress:
-    """Puts a compiled model back into the state of `save_checkpoint`; of the one before it, if the last is damaged.
+    """Puts a compiled model back into the state of `save_checkpoint`; see `read_checkpoint`.
 
     Returns:
         How far the run was.
 
     Raises:
-        UsageError: If neither can be read, or the one that can belongs to another network. The model is then as it was.
+        UsageError: As `read_checkpoint`, or if the state belongs to another network. The model is then as it was.
+    """
+    progress, values = read_checkpoint(path)
+    variables = _variables(model)
+    if [value.shape for value in values] != [tuple(one.shape) for one in variables]:
+        raise UsageError(f"{path} belongs to another network; start again with --overwrite")
+    for one, value in zip(variables, values, strict=True):
+        one.assign(value)
+    return progress
+
+
+def read_checkpoint(path: Path) -> tuple[Progress, list[np.ndarray]]:
+    """How far a run was and the state that was saved of it; those before, if the last are damaged.
+
+    Raises:
+        UsageError: If neither can be read.
     """
     files = [file for file in (path, _before(path)) if file.exists()]
     for file in files:
         try:
-            progress, values = _read(file)
+            return _read(file)
         except Exception as error:  # a damaged file can fail anywhere in zip, zlib, numpy and json
             damage = f"{file} cannot be read: {first_line(error)}"
             if file is files[-1]:
                 raise UsageError(f"{damage}; start again with --overwrite") from error
             console.print(f"{damage}; going on from the checkpoint before it", soft_wrap=True)
-            continue
-        variables = _variables(model)
-        if [value.shape for value in values] != [tuple(one.shape) for one in variables]:
-            raise UsageError(f"{file} belongs to another network; start again with --overwrite")
-        for one, value in zip(variables, values, strict=True):
-            one.assign(value)
-        return progress
     raise UsageError(f"there is no checkpoint {path}; start again with --overwrite")
 
 

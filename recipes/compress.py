@@ -1,6 +1,7 @@
 """Making a trained model smaller, and saying what that cost: `keras-resnets compress`."""
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -30,13 +31,24 @@ from export.report.formats import titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.batches import Batch, Targets, Taught
+from recipes.checkpoint import (
+    Checkpoints,
+    Progress,
+    is_begun,
+    load_checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+)
 from recipes.config import Augmentation, CompressConfig
 from recipes.progress import FitProgress, bar, console
+from recipes.runs import open_runs
 from recipes.schedules import MOMENTUM, USUAL
 from recipes.sources import Source, hold, open_source
 from recipes.train import batch_size_for, check_pixels, jit_compile
 
 SCHEMA = 1
+CHECKPOINT = "checkpoint-{}.npz"  # of each method
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
 SPARSITY, CLUSTERS = 0.5, 16  # where nothing else is asked for
 OF_CLUSTERS = 3e-5  # of qat that keeps them: the gradients of all weights of a cluster add up
@@ -74,7 +86,7 @@ class Compressed:
 
 
 def compress(
-    path: Path, config: CompressConfig, out: Path | None = None, *, overwrite: bool = False
+    path: Path, config: CompressConfig, out: Path | None = None, *, resume: bool = False, overwrite: bool = False
 ) -> list[Compressed]:
     """Compresses a trained model and measures its file beside the one that it would have been.
 
@@ -82,26 +94,36 @@ def compress(
         path: The `.keras` file.
         config: What to do.
         out: Folder of the results; None: beside the model, named after the methods.
-        overwrite: Whether to replace results that are there.
+        resume: Whether to go on behind the last epoch of an interrupted compression, if there is one; it ends with the
+            file that it would have come to, but for networks with dropout, whose random numbers are others then.
+        overwrite: Whether to replace what is there.
 
     Returns:
         The original model's file and the compressed one's.
 
     Raises:
-        UsageError: If the model or the data cannot be read or do not fit, a setting is out of range, or the folder
-            holds results already.
+        UsageError: If the model or the data cannot be read or do not fit, a setting is out of range, the folder
+            holds a compression already and neither `resume` nor `overwrite` is set, or another one, or it diverges.
     """
     config.check()
     model = in_float32(load_model(path))
     check_exportable(model)
     config = completed(config, path)
     out = ensure_folder(out or path.parent / "-".join(config.method))
-    if (out / "compress.json").exists() and not overwrite:
+    if out.resolve() == path.parent.resolve():
+        raise UsageError(f"--out {out} is the folder of the model itself; choose another")
+    written = out / "compress.json"
+    resumable = resume and (out / "config.json").exists()
+    if written.exists() and not resumable and not overwrite:
         raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
     side, *_ = shape = model.input_shape[1:]
     source = open_source(config.data or "", side)
     check_pixels(config.augment or (), source)
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
+    of_model = {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    open_runs(out, asdict(config) | of_model, [config.seed], resume=resume, overwrite=overwrite)
+    if written.exists():
+        return [Compressed(**row) for row in json.loads(written.read_text())["files"]]
     named = name_classes(model, data.x_test)
     given = to_tflite(
         model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration, min_agreement=0
@@ -110,7 +132,8 @@ def compress(
     histories = {}
     for place, method in enumerate(config.method):
         started = start(result, method, config, config.method[:place], source, calibration.images)
-        histories[method] = fine_tune(started, method, config, source, model)
+        checkpoint = out / CHECKPOINT.format(method)
+        histories[method] = fine_tune(started, method, config, source, model, checkpoint)
         result = started.strip() if isinstance(started, TfmotModel) and method != "qat" else started
     name = "-".join((*config.method, config.then))
     made = to_tflite(result, out / f"{name}.tflite", mode=config.then, calibration=calibration, min_agreement=0)
@@ -132,8 +155,10 @@ def compress(
         "history": histories,
         "files": [asdict(row) for row in rows],
     }
-    with replacing(out / "compress.json") as part:
+    with replacing(written) as part:
         part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    for method in config.method:
+        remove_checkpoint(out / CHECKPOINT.format(method))
     return rows
 
 
@@ -205,12 +230,18 @@ def start(
 
 
 def fine_tune(
-    model: keras.Model | TfmotModel, method: str, config: CompressConfig, data: Source, teacher: keras.Model
+    model: keras.Model | TfmotModel,
+    method: str,
+    config: CompressConfig,
+    data: Source,
+    teacher: keras.Model,
+    checkpoint: Path | None = None,
 ) -> dict[str, list[float]]:
     """Trains a started model to say what the original one says, with a cosine to 0; the history of loss and accuracy.
 
     The labels are not asked: a network that has learned its training images well is led further from itself by one
-    epoch of them than quantization had moved it.
+    epoch of them than quantization had moved it. With a checkpoint, it goes on from there, if it was begun, and saves
+    one behind each epoch.
     """
     size = batch_size_for(data.images)
     steps = config.epochs * -(-data.images // size)
@@ -230,28 +261,44 @@ def fine_tune(
         targets = Targets(data.classes)
         return data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=epoch, step=step)
 
-    images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits)
-    with bar(method, steps) as step:
-        if isinstance(model, TfmotModel):
-            model.compile(optimizer, loss)
-            figures: dict[str, list[float]] = {}
-            for epoch in range(config.epochs):
-                for key, values in model.fit(images, on_step=step).items():
-                    figures[key] = [*figures.get(key, []), *values]
-                if not console.is_terminal:  # a log that says how far it is
-                    said = "  ".join(f"{key} {values[-1]:.3f}" for key, values in figures.items())
-                    console.print(f"epoch {epoch + 1}/{config.epochs}  {said}")
-            return figures
+    done = Progress()
+    if isinstance(model, TfmotModel):
+        model.compile(optimizer, loss)
+        if checkpoint and is_begun(checkpoint):
+            done, state = read_checkpoint(checkpoint)
+            model.set_state(state)
+    else:
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile())
         keras.utils.set_random_seed(config.seed)
-        history = model.fit(
-            images,
-            epochs=config.epochs,
-            shuffle=False,  # the batches are
-            verbose=0,
-            callbacks=[FitProgress(step, config.epochs)],
-        )
-    return {key: [float(value) for value in values] for key, values in history.history.items()}
+        model.optimizer.build(model.trainable_variables)
+        if checkpoint and is_begun(checkpoint):
+            done = load_checkpoint(checkpoint, model)
+    images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits, epoch=done.epoch)
+    with bar(method, steps - done.epoch * each) as step:
+        if isinstance(model, keras.Model):
+            saved = [Checkpoints(checkpoint, done, config.seed)] if checkpoint else []
+            history = model.fit(
+                images,
+                epochs=config.epochs,
+                initial_epoch=done.epoch,
+                shuffle=False,  # the batches are
+                verbose=0,
+                callbacks=[*saved, FitProgress(step, config.epochs)],
+            ).history
+            return done.history | {
+                key: [*done.history.get(key, []), *map(float, values)] for key, values in history.items()
+            }
+        for epoch in range(done.epoch, config.epochs):
+            figures = {
+                key: [*done.history.get(key, []), *values] for key, values in model.fit(images, on_step=step).items()
+            }
+            done = Progress(epoch + 1, figures)
+            if checkpoint:
+                save_checkpoint(checkpoint, model.state(), done)
+            if not console.is_terminal:  # a log that says how far it is
+                said = "  ".join(f"{key} {values[-1]:.3f}" for key, values in figures.items())
+                console.print(f"epoch {epoch + 1}/{config.epochs}  {said}")
+    return done.history
 
 
 def _gives_logits(model: keras.Model) -> bool:

@@ -16,6 +16,7 @@ from recipes.scores import summarize
 SCHEMA = 1
 FILES = (
     "checkpoint*.npz",
+    "compress.json",
     "curves.png",
     "embedding.png",
     "film.gif",

@@ -27,6 +27,8 @@ class Compress(CompressConfig):
     """A .keras file, from any backend."""
     out: Path | None = None
     """Folder for the results; None: beside the model, named after the methods."""
+    resume: bool = False
+    """Go on with an interrupted compression in the folder; where there is none, start."""
     overwrite: bool = False
     """Replace results that are in the folder already."""
 
@@ -35,7 +37,7 @@ class Compress(CompressConfig):
         from recipes.progress import console
 
         config = config_of(CompressConfig, self)
-        rows = compress(self.model, config, self.out, overwrite=self.overwrite)
+        rows = compress(self.model, config, self.out, resume=self.resume, overwrite=self.overwrite)
         console.print(table(rows, f"{self.model}: LiteRT, batch 1, 1 thread"))
 
 

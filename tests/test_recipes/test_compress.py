@@ -11,6 +11,7 @@ import pytest
 
 from export import quantize_aware
 from keras_resnets import UsageError
+from recipes.checkpoint import save_checkpoint
 from recipes.compress import completed, compress, fine_tune, table
 from recipes.config import CompressConfig
 from recipes.progress import console
@@ -33,6 +34,7 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     out = path.parent / "prune-qat"
     assert {file.name for file in out.iterdir()} == {
         "compress.json",
+        "config.json",
         "model.keras",
         "original-int8.tflite",
         "original-int8.tflite.json",
@@ -56,6 +58,52 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
     with console.capture() as shown:
         console.print(table(rows, "title"))
     assert "prune, qat, int8" in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("config", "epoch"),
+    [
+        (
+            CompressConfig(method=("prune",), epochs=3, then="float32"),
+            2,
+        ),  # the call of save_checkpoint that is the last
+        pytest.param(CompressConfig(method=("cluster",), epochs=2, then="float32"), 1, marks=pytest.mark.once),
+        pytest.param(CompressConfig(method=("prune", "qat"), epochs=2), 3, marks=pytest.mark.once),
+        pytest.param(CompressConfig(method=("qat",), engine="tfmot", epochs=2), 1, marks=pytest.mark.once),
+    ],
+)
+def test_an_interrupted_compression_comes_to_the_same(path, config, epoch, tmp_path, monkeypatch):
+    whole = compress(path, config, tmp_path / "whole")
+    out, saved = tmp_path / "killed", []
+
+    def save(*args):
+        if len(saved) == epoch:
+            raise KeyboardInterrupt
+        saved.append(args[-1].epoch)
+        save_checkpoint(*args)
+
+    with monkeypatch.context() as patched:
+        for module in ("compress", "checkpoint"):
+            patched.setattr(f"recipes.{module}.save_checkpoint", save)
+        with pytest.raises(KeyboardInterrupt):
+            compress(path, config, out)
+    assert not (out / "compress.json").exists()
+    with pytest.raises(UsageError, match="pass --resume to go on"):
+        compress(path, config, out)
+    with pytest.raises(UsageError, match=r"says epochs = \d, not 9"):
+        compress(path, replace(config, epochs=9), out, resume=True)
+    resumed = compress(path, config, out, resume=True)
+    for one, other in zip(whole, resumed, strict=True):
+        assert (tmp_path / "whole" / one.file).read_bytes() == (out / other.file).read_bytes()
+    histories = [json.loads((folder / "compress.json").read_text())["history"] for folder in (tmp_path / "whole", out)]
+    assert histories[0] == histories[1]
+    assert not list(out.glob("checkpoint*"))
+    assert compress(path, config, out, resume=True) == resumed  # nothing is left to do
+
+
+def test_the_model_itself_is_not_replaced(path):
+    with pytest.raises(UsageError, match="the folder of the model itself"):
+        compress(path, CompressConfig(), path.parent, overwrite=True)
 
 
 def test_the_training_says_what_the_settings_do_not(path, tmp_path):
