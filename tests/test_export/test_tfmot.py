@@ -74,6 +74,18 @@ def pruned(trained, data):
     return started, history
 
 
+def test_the_state_of_another_is_refused_and_leaves_the_model_as_it_was(pruned, data):
+    started, _ = pruned
+    before, state = started.predict(data.x_test), started.state()
+    for wrong in (state[:-1], [*state[1:], state[0]]):
+        with pytest.raises(UsageError, match="the state is of another model"):
+            started.set_state(wrong)
+    np.testing.assert_array_equal(started.predict(data.x_test), before)
+    started.set_state(state)
+    for one, other in zip(started.state(), state, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_pruning_makes_zeros_and_leaves_the_source_alone(trained, pruned, data):
     before = trained.get_weights()
     started, history = pruned
