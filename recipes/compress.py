@@ -121,7 +121,8 @@ def compress(
     check_pixels(config.augment or (), source)
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
     of_model = {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    open_runs(out, asdict(config) | of_model, [config.seed], resume=resume, overwrite=overwrite)
+    settings, usual = asdict(config) | of_model, asdict(CompressConfig())
+    open_runs(out, settings, [config.seed], resume=resume, overwrite=overwrite, defaults=usual)
     if written.exists():
         return [Compressed(**row) for row in json.loads(written.read_text())["files"]]
     named = name_classes(model, data.x_test)

@@ -19,6 +19,7 @@ from export.report.formats import titled_table
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
+from recipes.note import check_wishes, compare_note, write_note
 from recipes.plots import draw_curves
 from recipes.progress import console
 from recipes.train import History, check, check_folder, close_run, finite, save, train
@@ -162,21 +163,13 @@ def _folder(network: Network, out: Path) -> Path:
 
 def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: bool, overwrite: bool) -> None:
     """Notes what decides the experiment in `config.json`, and finds one that is there."""
-    if resume and overwrite:
-        raise UsageError("--resume goes on with an experiment, --overwrite starts again; give one of them")
+    check_wishes(resume=resume, overwrite=overwrite)
     note = ensure_folder(out) / "config.json"
-    own = json.loads(json.dumps(asdict(config) | {"backend": keras.backend.backend()}))  # tuples become lists
+    own = asdict(config) | {"backend": keras.backend.backend()}
     if note.exists() and not overwrite:
         if not resume:
             raise UsageError(f"{out} already holds an experiment; pass --resume or --overwrite, or another --out")
-        try:
-            same = json.loads(note.read_text()) == own
-        except ValueError:
-            same = False
-        if not same:
-            raise UsageError(
-                f"{note} is of an experiment with other settings; resume with those, or choose another --out"
-            )
+        compare_note(note, own, defaults=asdict(DegradationConfig()))
     for folder in folders if not note.exists() and not overwrite else ():  # a model there is of another run
         if folder.exists():
             check_folder(folder, overwrite=False)
@@ -185,8 +178,7 @@ def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: 
         close_run(folder)
     for name in (RESULTS, CURVES) if overwrite else ():
         (out / name).unlink(missing_ok=True)
-    with replacing(note) as part:
-        part.write_text(json.dumps(own, indent=2) + "\n")
+    write_note(note, own)
 
 
 def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path, *, resume: bool) -> Outcome:

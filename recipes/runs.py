@@ -11,6 +11,7 @@ import keras
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError
+from recipes.note import check_wishes, compare_note, write_note
 from recipes.scores import summarize
 
 SCHEMA = 1
@@ -39,8 +40,8 @@ def open_runs(
     *,
     resume: bool,
     overwrite: bool,
+    defaults: Mapping[str, Any],
     prolongs: Sequence[str] = (),
-    defaults: Mapping[str, Any] | None = None,
 ) -> dict[int, Path]:
     """Prepares a folder for runs that differ in their seeds, and notes what decides them in its `config.json`.
 
@@ -50,8 +51,8 @@ def open_runs(
         seeds: One seed, whose files lie in `out` itself, or several, each with a folder in it.
         resume: Whether to go on with what is there; where nothing is, runs start.
         overwrite: Whether to start again where runs are: their files are removed.
-        prolongs: Settings that a resumed run may have larger values of.
         defaults: Of settings, for the run of an earlier version that had none such.
+        prolongs: Settings that a resumed run may have larger values of.
 
     Returns:
         The folder of each seed.
@@ -59,13 +60,11 @@ def open_runs(
     Raises:
         UsageError: If the folder holds runs and neither was asked for, or both were, or the runs there are others.
     """
-    if resume and overwrite:
-        raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
+    check_wishes(resume=resume, overwrite=overwrite)
     note = ensure_folder(out) / "config.json"
-    own = json.loads(json.dumps(dict(config)))  # tuples become lists
-    own |= {"backend": keras.backend.backend(), "seeds": list(seeds)}
+    own = dict(config) | {"backend": keras.backend.backend(), "seeds": list(seeds)}
     if note.exists() and resume:
-        _compare(note, own, prolongs, json.loads(json.dumps(dict(defaults or {}))))
+        compare_note(note, own, defaults=defaults, prolongs=(*prolongs, "seeds"))
     elif note.exists() and not overwrite:
         raise UsageError(
             f"{out} already holds a run; pass --resume to go on, --overwrite to start again, or another --out"
@@ -78,25 +77,8 @@ def open_runs(
     folders = {seed: out / f"seed{seed}" if len(seeds) > 1 else out for seed in seeds}
     for folder in folders.values():
         ensure_folder(folder)
-    with replacing(note) as part:
-        part.write_text(json.dumps(own, indent=2) + "\n")
+    write_note(note, own)
     return folders
-
-
-def _compare(note: Path, own: dict[str, Any], prolongs: Sequence[str], defaults: dict[str, Any]) -> None:
-    try:
-        noted = defaults | dict(json.loads(note.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{note} is no configuration of a run; start again with --overwrite") from error
-    for key in sorted(own.keys() | noted.keys()):
-        given, before = own.get(key), noted.get(key)
-        grown = key == "seeds" and before and len(before) > 1 and set(before) <= set(given or [])
-        grown = grown or (key in prolongs and before is not None and given > before)
-        if given != before and not grown:
-            raise UsageError(
-                f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
-                f"another --out"
-            )
 
 
 def write_metrics(

@@ -32,6 +32,7 @@ from recipes.checkpoint import (
 )
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
+from recipes.note import check_wishes, compare_note, write_note
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
 from recipes.schedules import optimizer_of
@@ -347,8 +348,7 @@ def check_run(out: Path, *, resume: bool, overwrite: bool) -> bool:
         UsageError: As `check_folder`, or if the folder holds an interrupted run and neither `resume` nor `overwrite` is
             set, or one of another configuration.
     """
-    if resume and overwrite:
-        raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
+    check_wishes(resume=resume, overwrite=overwrite)
     checkpoint = out / CHECKPOINT
     begun = is_begun(checkpoint) or (resume and _note(checkpoint).exists())  # or killed before its first checkpoint
     interrupted = begun and not overwrite
@@ -373,16 +373,14 @@ def open_run(config: TrainConfig, out: Path, every: int | None = None, *, resume
     """
     interrupted = check_run(out, resume=resume, overwrite=overwrite)
     note = _note(out / CHECKPOINT)
-    own = json.loads(json.dumps(asdict(config)))  # tuples become lists
-    own |= {"backend": keras.backend.backend(), "checkpoint_steps": every}
+    own = asdict(config) | {"backend": keras.backend.backend(), "checkpoint_steps": every}
     if interrupted:
-        _compare(note, own)
+        compare_note(note, own, defaults=asdict(TrainConfig(model=config.model)))
     if overwrite:
         close_run(out)
         for events in (out / TENSORBOARD).glob("events.out.tfevents.*"):  # a plot would mix both runs
             events.unlink()
-    with replacing(note) as part:
-        part.write_text(json.dumps(own, indent=2, allow_nan=False) + "\n")
+    write_note(note, own)
 
 
 def is_finished(config: TrainConfig, out: Path) -> bool:
@@ -407,17 +405,6 @@ def close_run(out: Path) -> None:
 
 def _note(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".json")
-
-
-def _compare(note: Path, own: dict[str, Any]) -> None:
-    try:
-        noted = dict(json.loads(note.read_text()))
-    except (OSError, ValueError, TypeError):
-        raise UsageError(f"{note} does not say what the checkpoint belongs to; start again with --overwrite") from None
-    usual = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    for key, value in own.items():
-        if noted.get(key, usual.get(key, value)) != value:  # an earlier version may have had no such setting
-            raise UsageError(f"{note} says {key} = {noted.get(key)}, not {value}; resume a run as it was started")
 
 
 def save(run: Run, data: Source, out: Path) -> None:

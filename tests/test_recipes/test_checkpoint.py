@@ -219,7 +219,7 @@ class TestRuns:
     config: ClassVar = {"data": "digits", "epochs": 3, "seed": 0}
 
     def open(self, out, config=None, seeds=(0,), **options):
-        asked = {"resume": False, "overwrite": False} | options
+        asked = {"resume": False, "overwrite": False, "defaults": {}} | options
         return open_runs(out, config or self.config, seeds, prolongs=["epochs"], **asked)
 
     def test_folders(self, tmp_path):
@@ -244,7 +244,7 @@ class TestRuns:
         # of an earlier version, which had no such setting
         self.open(tmp_path, longer | {"smoothing": 0.0}, resume=True, defaults={"smoothing": 0.0})
         (tmp_path / "config.json").write_text("[")
-        with pytest.raises(UsageError, match="no configuration"):
+        with pytest.raises(UsageError, match="does not say what decides"):
             self.open(tmp_path, resume=True)
 
     def test_starting_again_leaves_nothing_of_more_seeds(self, tmp_path):

@@ -119,7 +119,7 @@ def test_an_experiment_is_not_lost(trained, blobs_file, tmp_path):
     degradation(config, tmp_path, resume=False, overwrite=False)
     with pytest.raises(UsageError, match="already holds an experiment"):
         degradation(config, tmp_path, resume=False, overwrite=False)
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match="says epochs = 1, not 2"):
         degradation(replace(config, epochs=2), tmp_path, resume=True, overwrite=False)
     with pytest.raises(UsageError, match="give one of them"):
         degradation(config, tmp_path, resume=True, overwrite=True)

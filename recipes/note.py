@@ -1,0 +1,59 @@
+"""What decides a run, noted as JSON in its folder: the same command goes on with that run, and with no other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.files import replacing
+from keras_resnets import UsageError
+
+
+def check_wishes(*, resume: bool, overwrite: bool) -> None:
+    """Refuses both at once."""
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
+
+
+def write_note(note: Path, settings: Mapping[str, Any]) -> None:
+    """Notes what decides a run."""
+    with replacing(note) as part:
+        part.write_text(json.dumps(dict(settings), indent=2, allow_nan=False) + "\n")
+
+
+def compare_note(
+    note: Path, settings: Mapping[str, Any], *, defaults: Mapping[str, Any], prolongs: Sequence[str] = ()
+) -> None:
+    """Refuses to go on with a run that other settings decided.
+
+    Args:
+        note: What `write_note` wrote when it was started.
+        settings: What decides the run now.
+        defaults: Of settings, for the note of an earlier version that had none such.
+        prolongs: Settings that may have larger values now, or more of them.
+
+    Raises:
+        UsageError: If a setting differs; it names the first one.
+    """
+    try:
+        noted = _as_json(defaults) | dict(json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{note} does not say what decides the run there; start again with --overwrite") from error
+    own = _as_json(settings)
+    for key in sorted(own.keys() | noted.keys()):
+        given, before = own.get(key), noted.get(key)
+        if given != before and not (key in prolongs and before and _prolongs(before, given)):
+            raise UsageError(
+                f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
+                f"another --out"
+            )
+
+
+def _prolongs(before: Any, given: Any) -> bool:
+    if isinstance(before, list):  # of seeds: the files of one lie elsewhere than those of several
+        return len(before) > 1 and set(before) <= set(given or [])
+    return bool(given > before)
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(dict(settings))))  # tuples become lists
