@@ -7,16 +7,16 @@ from export.files import replacing
 from keras_resnets.errors import UsageError
 
 PER_LINE = 20
-KEYWORDS = re.findall(  # of C11 and C++20
+KEYWORDS = re.findall(  # of C11 and C++20, and what compilers define in lower case unless they are told not to
     r"\w+",
     """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await
     co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do
     double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable
     namespace new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
-    requires restrict return short signed sizeof static static_assert static_cast struct switch template this
-    thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
-    xor_eq
+    linux requires restrict return short signed sizeof static static_assert static_cast struct switch template this
+    thread_local throw true try typedef typeid typename union unix unsigned using virtual void volatile wchar_t while
+    xor xor_eq
     """,
 )
 
@@ -36,12 +36,11 @@ extern const unsigned int {name}_len;
 SOURCE = """#include "{header}"
 
 #ifdef __cplusplus
-#define ALIGNED alignas(16)
+alignas(16)
 #else
-#define ALIGNED _Alignas(16)
+_Alignas(16)
 #endif
-
-ALIGNED const unsigned char {name}[] = {{
+const unsigned char {name}[] = {{
 {numbers}
 }};
 const unsigned int {name}_len = {bytes};
@@ -63,6 +62,8 @@ def write_c_array(path: str | Path) -> tuple[Path, Path]:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"no file {path}; `keras-resnets export` writes .tflite files")
+    if set(path.name) & set('"\n'):
+        raise UsageError(f"C cannot include a file named {path.name!r}: rename it")
     data = path.read_bytes()
     name = array_name(path)
     lines = (data[start : start + PER_LINE] for start in range(0, len(data), PER_LINE))

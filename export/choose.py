@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from export.report.columns import ACCURACY, ARENA, BYTES, Column, npu_ms, p50, smallest_accelerator
+from export.report.columns import ACCURACY, ARENA, BYTES, Column, p50, smallest_accelerator, whole_npu_ms
 from export.report.formats import count, milliseconds
 from export.results import Entry, Failure, Results
 from keras_resnets.errors import UsageError
@@ -26,7 +26,7 @@ class Limits:
         p50_ms: Median latency on LiteRT at one thread.
         bytes: Size of the file.
         arena_bytes: Working memory on TFLite Micro.
-        npu_ms: Time on the smallest Ethos-U that was estimated.
+        npu_ms: Time on the smallest Ethos-U that was estimated, of files that it runs whole.
     """
 
     p50_ms: float | None = None
@@ -95,13 +95,13 @@ def choose(results: Results, limits: Limits) -> Choice:
     fitting = _within(results.entries, wanted)
     if not fitting:
         raise UsageError(_miss(judged, wanted, excluded))
-    best = _best(fitting)
+    best = most_accurate(fitting)
     lifted = []
     for limit in wanted:
-        other = _best(_within(results.entries, [one for one in wanted if one is not limit]))
+        other = most_accurate(_within(results.entries, [one for one in wanted if one is not limit]))
         lifted.append(Lifted(str(limit), other, ACCURACY.known(other) - ACCURACY.known(best)))
     if len(wanted) > 1:
-        other = _best(_within(results.entries, ()))
+        other = most_accurate(_within(results.entries, ()))
         lifted.append(Lifted("all limits together", other, ACCURACY.known(other) - ACCURACY.known(best)))
     return Choice(best, tuple(lifted), excluded)
 
@@ -112,7 +112,7 @@ def _limits(results: Results, limits: Limits) -> list[_Limit]:
         ("p50 at 1 thread", p50(1), limits.p50_ms, "ms"),
         ("size", BYTES, limits.bytes, "bytes"),
         ("arena", ARENA, limits.arena_bytes, "bytes"),
-        (f"time on {smallest or 'the Ethos-U'}", npu_ms(smallest), limits.npu_ms, "ms"),
+        (f"time on {smallest or 'the Ethos-U'}", whole_npu_ms(smallest), limits.npu_ms, "ms"),
     )
     return [_Limit(name, column, most, unit) for name, column, most, unit in every if most is not None]
 
@@ -138,7 +138,9 @@ def _excess(entry: Entry, limit: _Limit) -> float:
     return limit.column.known(entry) / limit.most
 
 
-def _best(entries: Sequence[Entry]) -> Entry:
+def most_accurate(entries: Sequence[Entry]) -> Entry:
+    """The most accurate of files of known accuracy; of equals the fastest, and then the smallest."""
+
     def rank(entry: Entry) -> tuple[float, float, int]:
         time = p50(1).number(entry)
         return -ACCURACY.known(entry), float("inf") if time is None else time, entry.bytes

@@ -1,13 +1,13 @@
 """Two benchmark runs side by side: what got faster or slower, smaller or larger. `keras-resnets compare`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from rich.table import Table
 
-from export.report.formats import titled_table
+from export.report.formats import count, titled_table
 from export.results import (
     RUNTIMES,
     AndroidFigures,
@@ -24,7 +24,8 @@ from keras_resnets.errors import UsageError
 
 INTERVAL = (2.5, 97.5)  # percent
 DRAWS = 2000
-ROUNDING = 1e-9  # of a difference of two shares
+ROUNDING = 1e-9  # of differences and ratios
+BUSY = 0.5  # processes that ran or waited, besides a measurement, from which on a machine is not idle
 Verdict = Literal["worse", "better", "same"]
 
 
@@ -102,10 +103,9 @@ def compare(before: Results, after: Results, tolerance: float, max_fall: float) 
         if name not in new
     }
     same_data = before.data == after.data
+    named = same_data or after.data is None  # otherwise, accuracies on other data say nothing of these
     asked = {figure for entry in new.values() for figure in _timings(entry)}  # the numbers of threads
-    broken |= {
-        key: reason for name in both for key, reason in _broken(old[name], new[name], asked, same_data=same_data)
-    }
+    broken |= {key: reason for name in both for key, reason in _broken(old[name], new[name], asked, named=named)}
     about = [results.environment | {"data": results.data or "none"} for results in (before, after)]
     return Comparison(
         changes=tuple(
@@ -120,13 +120,18 @@ def compare(before: Results, after: Results, tolerance: float, max_fall: float) 
         only_after=tuple(name for name in new if name not in old),
         environment={
             key: (about[0].get(key, "none"), about[1].get(key, "none"))
-            for key in sorted({*about[0], *about[1]} - {"load"})
-            if about[0].get(key) != about[1].get(key)
+            for key in sorted({*about[0], *about[1]})
+            if about[0].get(key) != about[1].get(key) and (key != "load" or _is_busy(about))
         },
     )
 
 
-def _broken(before: Entry, after: Entry, asked: set[str], *, same_data: bool) -> Iterator[tuple[str, str]]:
+def _is_busy(about: Sequence[Mapping[str, str]]) -> bool:
+    loads = [one.get("load", "unknown") for one in about]
+    return any(load != "unknown" and float(load) > BUSY for load in loads)
+
+
+def _broken(before: Entry, after: Entry, asked: set[str], *, named: bool) -> Iterator[tuple[str, str]]:
     missing = "not measured in the second run"
     lost = set()
     for runtime in RUNTIMES:
@@ -140,7 +145,7 @@ def _broken(before: Entry, after: Entry, asked: set[str], *, same_data: bool) ->
     for figure in {**_timings(still), **_costs(still)}:
         if figure not in there and (figure in asked or figure not in _timings(still)):
             yield f"{before.name}: {figure}", missing
-    for figure in ("accuracy", "agreement") if same_data else ():
+    for figure in ("accuracy", "agreement") if named else ():
         if getattr(before, figure) is not None and getattr(after, figure) is None:
             yield f"{before.name}: {figure}", missing
 
@@ -189,7 +194,11 @@ def _change(
     tolerance: float,
 ) -> Change:
     low, high = interval
-    verdict: Verdict = "worse" if low > 1 + tolerance else "better" if high < 1 / (1 + tolerance) else "same"
+    verdict: Verdict = "same"
+    if low > 1 + tolerance + ROUNDING:
+        verdict = "worse"
+    elif high < 1 / (1 + tolerance) - ROUNDING:
+        verdict = "better"
     return Change(entry, figure, *values, ratio, low, high, verdict)
 
 
@@ -237,13 +246,17 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
         table.add_row(
             change.entry,
             change.figure,
-            f"{change.before:,.4g}",
-            f"{change.after:,.4g}",
+            _number(change.before),
+            _number(change.after),
             f"{change.ratio:.3f}",
             "exact" if change.low == change.high else f"{change.low:.3f} to {change.high:.3f}",
             change.verdict,
         )
     return table
+
+
+def _number(value: float) -> str:
+    return count(int(value)) if value == int(value) else f"{value:,.4g}"
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:

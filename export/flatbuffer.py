@@ -82,12 +82,14 @@ class Tensor:
         name: Its name, in which TensorFlow joins those of the layers that it fused.
         shape: Its shape.
         is_float: Whether it is float32.
+        is_int16: Whether it is int16.
     """
 
     index: int
     name: str
     shape: tuple[int, ...]
     is_float: bool
+    is_int16: bool
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def operations(data: bytes) -> list[Operation]:
         return tuple(
             Tensor(
                 index=int(index),
-                name=graph.tensors[index].name.decode(),
+                name=(graph.tensors[index].name or b"").decode(errors="replace"),  # names are the maker's to choose
                 shape=tuple(int(side) for side in graph.tensors[index].shape),
                 is_float=graph.tensors[index].type == schema.TensorType.FLOAT32,
+                is_int16=graph.tensors[index].type == schema.TensorType.INT16,
             )
             for index in indices
             if index >= 0  # -1 stands for an input that is left out
@@ -136,13 +139,16 @@ def operations(data: bytes) -> list[Operation]:
 
 
 def arithmetic(data: bytes) -> Arithmetic | None:
-    """What a file's convolutions and dense layers compute in, by the weights that they read; None where they differ.
+    """What a file's convolutions and dense layers compute in; None where they differ, and for int16 activations.
 
     Weights that are unpacked first are float32 to the layer; int8 weights beside float32 images (dynamic range) are
     multiplied as integers.
     """
-    floats = {step.inputs[1].is_float for step in operations(data) if step.kind in _WEIGHTED}
-    return None if len(floats) != 1 else "float32" if floats.pop() else "int8"
+    weighted = [step for step in operations(data) if step.kind in _WEIGHTED]
+    floats = {step.inputs[1].is_float for step in weighted}
+    if len(floats) != 1 or any(step.inputs[0].is_int16 for step in weighted):
+        return None
+    return "float32" if floats.pop() else "int8"
 
 
 @dataclass(frozen=True)

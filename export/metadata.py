@@ -5,6 +5,7 @@ it. MediaPipe's ImageClassifier and Android Studio read both.
 """
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -77,8 +78,10 @@ def check_metadata(metadata: Metadata, classes: int, channels: int) -> None:
     for name, values in (("mean", metadata.mean), ("std", metadata.std)):
         if len(values) not in (1, channels):
             raise UsageError(f"metadata: {len(values)} values of {name} for {channels} channels; give one, or one each")
-    if min(metadata.std) <= 0:
-        raise UsageError(f"metadata: std={tuple(metadata.std)} must be above 0")
+    if not _normalizes(metadata.mean, metadata.std):
+        raise UsageError(
+            f"metadata: mean={tuple(metadata.mean)} and std={tuple(metadata.std)} must be numbers, std above 0"
+        )
 
 
 def add_metadata(data: bytes, metadata: Metadata) -> bytes:
@@ -129,9 +132,14 @@ def read_normalization(data: bytes) -> tuple[tuple[float, ...], tuple[float, ...
         image = _tables(graph, SUBGRAPH["inputs"])[0]
         units = [one for one in _tables(image, TENSOR["process_units"]) if _byte(one, 0) == NORMALIZATION]
         (values,) = (_table_at(one, 1) for one in units)
-        return _numbers(values, 0), _numbers(values, 1)
+        mean, std = _numbers(values, 0), _numbers(values, 1)
     except Exception:  # no such metadata, or foreign bytes, in which reading can fail anywhere
         return None
+    return (mean, std) if mean and std and _normalizes(mean, std) else None
+
+
+def _normalizes(mean: Sequence[float], std: Sequence[float]) -> bool:
+    return all(map(math.isfinite, (*mean, *std))) and min(std) > 0
 
 
 def _text(value: Any) -> str:

@@ -43,7 +43,7 @@ class Timing:
     Attributes:
         threads: Threads of the interpreter.
         p50_ms: Median.
-        p50_low_ms: Lower end of the median's interval, which holds the medians of 95% of the rounds.
+        p50_low_ms: Lower end of the median's interval, which holds the medians of 90% of the rounds.
         p50_high_ms: Upper end.
         p90_ms: Nine of ten runs are faster.
         p99_ms: 99 of 100 runs are faster.
@@ -74,8 +74,8 @@ class LiteRTFigures:
         timings: One for each number of threads.
         init_ms: Opening the file and allocating its tensors, in a process of its own.
         first_ms: The first image there.
-        memory_bytes: Memory that this process took for it at most, the interpreter's code aside; None where the system
-            does not say.
+        memory_bytes: Memory that opening and running the file takes at most in a process that holds it already, so
+            without the interpreter's code; None where the system does not say.
         peak_share: Operations a second at one thread, as a share of what the processor reached on a large matrix
             product of the same type in the same run; None where the number of operations is unknown.
     """
@@ -254,6 +254,7 @@ class Entry:
         vela: On Arm's Ethos-U.
         browser: On LiteRT.js.
         android: On an attached phone.
+        origin: Where the file is: its path, or its name and what it was exported from.
     """
 
     name: str
@@ -282,6 +283,10 @@ class Entry:
     vela: VelaFigures | Failure | None = None
     browser: BrowserFigures | Failure | None = None
     android: AndroidFigures | Failure | None = None
+
+    @property
+    def origin(self) -> str:
+        return self.word if Path(self.word).name == self.file else f"{self.file}, from {self.word}"
 
 
 @with_config(_CONFIG)

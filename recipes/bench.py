@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from export.metadata import Metadata, check_metadata, read_labels, read_normaliz
 from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
 from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
+from export.report.bench import write_report
 from export.results import Entry, Rejected, Results, write_results
 from export.runtimes import Runtime, Subject
 from export.runtimes.android import Android
@@ -114,7 +116,7 @@ def bench(
     out: Path,
     seed: int,
 ) -> Results:
-    """Measures files, models and networks on runtimes; writes `results.json` anew behind each of them.
+    """Measures files, models and networks on runtimes; writes `results.json` and report anew behind each of them.
 
     Args:
         words: Paths of `.tflite` files, of `.keras` files, which are exported in every mode first, and registered
@@ -150,6 +152,9 @@ def bench(
     if original and not data:
         raise UsageError("--reference compares on test images: give --data, too")
     words = list(dict.fromkeys(words))
+    for word in words:
+        if not word.isprintable():  # also what is no UTF-8, which JSON cannot hold
+            raise UsageError(f"{word!a}: give it a name of printable characters")
     existing = [Path(word).resolve() for word in words if _suffix(word) == ".tflite"]
     gathering = _Gathering(data, held, modes, io, _Reference.of(original, held), out / FILES, seed, set(existing))
     subjects: list[Subject] = []
@@ -188,6 +193,7 @@ def bench(
         peak = runtime.peak if isinstance(runtime, OnLiteRT) else results.peak
         results = replace(results, entries=measured, peak=peak)
         write_results(results, out / "results.json")  # what was measured is not lost with what comes
+        write_report(results, out)
     return results
 
 
@@ -402,11 +408,8 @@ def _quantization(recipe: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries whose names are unique: what has the name of an earlier one gets its file's, and then a number."""
-    names: dict[str, int] = {}
-    apart = []
-    for entry in entries:
-        name = entry.name if entry.name not in names else f"{entry.name} ({entry.file})"
-        names[name] = names.get(name, 0) + 1
-        apart.append(replace(entry, name=name if names[name] == 1 else f"{name} {names[name]}"))
-    return apart
+    """Entries whose names are unique, in whatever order they come: what shares one gets what the user wrote."""
+    names = Counter(entry.name for entry in entries)
+    return [
+        entry if names[entry.name] == 1 else replace(entry, name=f"{entry.name} ({entry.word})") for entry in entries
+    ]

@@ -81,14 +81,15 @@ def rows_of(results: dict[str, Any]) -> list[Row]:
 
 
 def _read(target: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(target.read_text())
-    except FileNotFoundError:
+    if not target.exists():
         return {}
-    except ValueError:
-        results = None
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise UsageError(f"{target} was not written by this version; choose another --out")
+    try:
+        results: dict[str, Any] = json.loads(target.read_text())
+        if results["schema"] != SCHEMA or not isinstance(results["data"], str):
+            raise ValueError("of another version")
+        rows_of(results)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{target} was not written by this version; choose another --out") from error
     return results
 
 
@@ -102,6 +103,7 @@ def _sweep_one(
     data: Dataset,
     calibration: Calibration,
 ) -> dict[str, Any]:
+    environment = describe_environment()  # before the load is our own
     named = name_classes(model, data.x_test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
@@ -117,6 +119,6 @@ def _sweep_one(
     return {
         "accuracy": float(np.mean(named == data.y_test)),
         "fine_tuning": {"epochs": config.epochs, "seed": config.seed},
-        "environment": describe_environment(),
+        "environment": environment,
         "files": [asdict(row) for row in tabulate(measured, [named] * len(measured))],
     }

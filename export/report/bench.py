@@ -163,7 +163,7 @@ def _marked(cell: _Cell) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes for nothing else."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(r"([\\`*_~\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _csv(results: Results) -> str:
@@ -186,7 +186,7 @@ def _record(entry: Entry, threads: Sequence[int], accelerators: Sequence[str]) -
     npus = {npu.accelerator: npu for npu in vela.accelerators} if vela else {}
     browser = entry.browser if isinstance(entry.browser, BrowserFigures) else None
     record = {
-        **_fields("", entry, "name model mode file sha256 bytes"),
+        **_fields("", entry, "name word model mode file sha256 bytes"),
         "trained": str(entry.trained).lower(),
         **_fields("", entry, "parameters macs"),
         "input_type": entry.input.type,

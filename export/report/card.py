@@ -101,7 +101,7 @@ def _model(entry: Entry) -> Facts:
         ("network", entry.model),
         ("mode", " - ".join(part for part in (entry.mode or NOT_MEASURED, mode and mode.summary) if part)),
         ("weights", "trained" if entry.trained else "random: built to measure what it costs"),
-        ("file", f"{entry.file}, {count(entry.bytes)} bytes"),
+        ("file", f"{entry.origin}, {count(entry.bytes)} bytes"),
         ("SHA-256", entry.sha256),
         ("parameters", _optional(entry.parameters, count)),
         ("MACs", _optional(entry.macs, millions)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from export.choose import most_accurate
 from export.convert import MIN_AGREEMENT
 from export.pareto import pareto_front
 from export.report.card import standard_error
@@ -37,7 +38,7 @@ def _best(entries: Sequence[Entry], ranked: Sequence[Entry], time: Column | None
     shown = [ACCURACY, *([time] if time else []), BYTES]
     sentences = []
     if ranked:
-        sentences.append(f"Most accurate: {_with_figures(max(ranked, key=ACCURACY.known), shown)}.")
+        sentences.append(f"Most accurate: {_with_figures(most_accurate(ranked), shown)}.")
     if time:
         timed = [entry for entry in entries if time.number(entry) is not None]
         fastest = min(timed, key=time.known)

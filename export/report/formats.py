@@ -40,7 +40,7 @@ def milliseconds(value: float) -> str:
 
 
 def interval(timing: Timing) -> str:
-    """A median with its 95% interval: 0.271 [0.270, 0.272]."""
+    """A median with its interval: 0.271 [0.270, 0.272]."""
     low, high = milliseconds(timing.p50_low_ms), milliseconds(timing.p50_high_ms)
     return f"{milliseconds(timing.p50_ms)} [{low}, {high}]"
 

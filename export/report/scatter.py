@@ -29,6 +29,7 @@ INK = "#0a0b0c"  # stands for the colour of the page's text until the page has t
 LUMINANCE = (0.18, 0.27)  # seen on white and on near black alike; neighbours in hue take turns
 SPACE = 4  # between labels and points, in points
 LABEL_SIZE = 8
+LONGEST = 40  # characters of a name
 LIFTS_UP, LIFTS_DOWN = (3, 14, 25, 36), (-14, -25, -36, -47)
 # Of a label from its point: side, and lift in points, best first. To the left of a point on the front there is nothing
 # above it, or below it where less is better.
@@ -185,7 +186,8 @@ def _name(
 ) -> None:
     """Writes names beside points, each where it covers least of what is there already."""
     frame = np.array([axes.bbox.extents])
-    for name, anchor in anchors.items():
+    for full, anchor in anchors.items():
+        name = _shortened(full)
         text = axes.annotate(name, anchor, fontsize=LABEL_SIZE, parse_math=False)
         size = np.array(text.get_window_extent().size)
         text.remove()
@@ -195,6 +197,12 @@ def _name(
         best = covered.index(min(covered))
         _label(axes, name, anchor, *offsets[best])
         taken = np.vstack([taken, boxes[best]])
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves a plot room for others, without its middle; the point's title has it whole."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
 def _box(center: np.ndarray, size: np.ndarray, side: int, lift: int) -> np.ndarray:

@@ -240,7 +240,7 @@ def time_in_turns(runners: Sequence[Runner], on_step: Callable[[], None]) -> lis
 def summarize(seconds: np.ndarray, threads: int) -> Timing:
     """The figures of timed runs.
 
-    The median's interval holds the medians of nineteen rounds of twenty. Other work on the machine only ever slows a
+    The median's interval holds the medians of eighteen rounds of twenty. Other work on the machine only ever slows a
     round down, and rarely all of them: the interval then widens towards what it takes from those it let alone.
 
     Args:
@@ -250,7 +250,7 @@ def summarize(seconds: np.ndarray, threads: int) -> Timing:
     milliseconds = seconds * 1e3
     rounds = np.median(milliseconds, axis=1)
     p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99))
-    low, high = np.percentile(rounds, (2.5, 97.5))
+    low, high = np.percentile(rounds, (5, 95))
     return Timing(
         threads=threads,
         p50_ms=float(p50),

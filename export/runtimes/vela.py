@@ -1,6 +1,7 @@
 """Arm Ethos-U: what Vela, Arm's compiler for these NPUs, makes of a file, and the time that it estimates."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,7 +89,9 @@ def _measure(subject: Subject) -> VelaFigures | Failure:
 
 def _compile(path: Path, setup: Setup) -> NpuFigures | Failure:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-P", "-m", "ethosu.vela", str(path.resolve()), "--output-dir", folder]
+        file = Path(folder) / "model.tflite"  # Vela makes longer names of a name than a file system may take
+        shutil.copyfile(path, file)
+        command = [sys.executable, "-P", "-m", "ethosu.vela", str(file), "--output-dir", folder]
         command += ["--accelerator-config", setup.accelerator, "--config", "Arm/vela.ini"]
         command += ["--system-config", setup.system, "--memory-mode", setup.memory]
         child = run(command)

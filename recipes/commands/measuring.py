@@ -38,7 +38,7 @@ class Bench:
 
     def run(self) -> None:
         from export.environment import cores
-        from export.report.bench import bench_table, write_report
+        from export.report.bench import bench_table
         from recipes.bench import bench, choose_runtimes, suite
         from recipes.progress import console
 
@@ -53,7 +53,6 @@ class Bench:
             out=self.out,
             seed=self.seed,
         )
-        write_report(results, self.out)
         console.print(bench_table(results))
         console.print(f"report: {self.out / 'report.html'}", soft_wrap=True)
 
@@ -68,7 +67,7 @@ class Compare:
     """The results.json in question."""
     tolerance: float = 0.05
     """Share by which a cost may grow: 0.05 for 5%. A latency counts as worse only where the whole interval of its ratio
-    lies above."""
+    lies above; the interval knows how the rounds of each run scatter, not that a machine was busier in one of them."""
     max_fall: float = 0.005
     """Share of the test images by which accuracy or agreement may fall: 0.005 for half a point."""
 
@@ -105,7 +104,7 @@ class Choose:
     max_arena: str | None = None
     """Largest tensor arena on TFLite Micro, such as 64Ki."""
     max_npu: str | None = None
-    """Longest time on the smallest Ethos-U, such as 5ms."""
+    """Longest time on the smallest Ethos-U, such as 5ms; of files that it runs whole."""
 
     def run(self) -> None:
         from export.choose import Limits, choose, parse_bytes, parse_time
@@ -119,7 +118,7 @@ class Choose:
             npu_ms=parse_time(self.max_npu) if self.max_npu is not None else None,
         )
         choice = choose(read_results(self.results), limits)
-        console.print(f"{choice.entry.name}: {choice.entry.accuracy:.2%}, {choice.entry.file}", soft_wrap=True)
+        console.print(f"{choice.entry.name}: {choice.entry.accuracy:.2%}, {choice.entry.origin}", soft_wrap=True)
         for lifted in choice.lifted:
             console.print(
                 f"{lifted.limit}: costs nothing"

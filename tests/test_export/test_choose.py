@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from bench_results import entry, litert, results, tflm, vela
 
 from export.choose import Limits, choose, parse_bytes, parse_time
-from export.results import Failure
+from export.results import Failure, VelaFigures
 from keras_resnets import UsageError
 
 pytestmark = pytest.mark.once
@@ -75,6 +77,19 @@ def test_files_that_cannot_be_judged_are_listed_with_the_reason():
         "fails": "no arena: no such operation",
         "not asked": "no arena: not measured",
     }
+
+
+def test_a_file_that_the_npu_runs_in_part_has_no_time_there():
+    part = entry("part", accuracy=0.95, vela=vela(0.1, fallbacks=3))
+    choice = choose(results(SMALL, part), Limits(npu_ms=2.0))
+    assert choice.entry is SMALL
+    assert choice.excluded == {
+        "part": "no time on ethos-u55-128: the NPU leaves 3 SOFTMAX to the processor, whose time Vela does not know"
+    }
+    npu = vela(1.0).accelerators[0]
+    ends = replace(npu, cpu_operations={"QUANTIZE": 1, "DEQUANTIZE": 1})
+    moved = entry("moved", accuracy=0.95, vela=VelaFigures(accelerators=(ends,)))
+    assert choose(results(SMALL, moved), Limits(npu_ms=2.0)).entry is moved
 
 
 def test_untrained_files_never_win():

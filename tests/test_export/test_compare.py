@@ -103,6 +103,8 @@ def test_a_figure_that_is_gone_is_a_regression():
     assert set(comparison.broken.values()) == {missing}
     other = compare(before, replace(results(without), data="cifar100"), 0.05)
     assert "net int8: agreement" not in other.broken, "on other data it says nothing"
+    lost = compare(before, results(entry(accuracy=None, agreement=None), data=None), 0.05)
+    assert lost.broken == dict.fromkeys(("net int8: accuracy", "net int8: agreement"), missing), "there are no data now"
 
 
 def test_a_number_of_threads_that_was_not_asked_for_is_not_lost():
@@ -147,10 +149,21 @@ def test_accuracies_on_other_data_are_not_compared():
     assert not comparison.is_regression
 
 
-def test_the_environment_is_compared_but_for_the_load():
-    before = results(entry(), environment={"processor": "A", "load": "0.1"})
-    after = results(entry(), environment={"processor": "B", "load": "2.0", "jax": "1"})
+def test_the_environment_is_compared_and_the_load_where_a_machine_was_busy():
+    before = results(entry(), environment={"processor": "A", "load": "0.10"})
+    after = results(entry(), environment={"processor": "B", "load": "0.30", "jax": "1"})
     assert compare(before, after, 0.05).environment == {"processor": ("A", "B"), "jax": ("none", "1")}
+    busy = results(entry(), environment={"processor": "A", "load": "1.90"})
+    assert compare(before, busy, 0.05).environment == {"load": ("0.10", "1.90")}
+    unknown = results(entry(), environment={"processor": "A", "load": "unknown"})
+    assert compare(before, unknown, 0.05).environment == {}
+
+
+@pytest.mark.parametrize("percent", range(1, 60))
+def test_a_cost_that_grows_by_the_tolerance_itself_is_the_same(percent):
+    found = changes(entry(bytes=100), entry(bytes=100 + percent), percent / 100)["bytes"]
+    assert found.verdict == "same"
+    assert changes(entry(bytes=100), entry(bytes=101 + percent), percent / 100)["bytes"].verdict == "worse"
 
 
 def test_the_table_lists_changes_worst_first():

@@ -7,7 +7,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tiny import build_tiny, randomize
 
 from export import export_modes, to_tflite
-from export.flatbuffer import arithmetic, read, write
+from export.flatbuffer import arithmetic, operations, read, write
 from export.runtimes.litert import LiteRT
 
 pytestmark = pytest.mark.once
@@ -61,11 +61,24 @@ def test_every_tensor_and_kind_of_an_exported_file_is_used(mode, tmp_path, calib
     assert used - {-1} == set(range(len(graph.tensors)))
 
 
+@pytest.mark.filterwarnings("ignore:.*no fast kernels")
 def test_arithmetic_is_that_of_the_kernels(tmp_path, calibration):
-    outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "float16", "dynamic", "int8")}
+    outs = {mode: tmp_path / f"{mode}.tflite" for mode in ("float32", "float16", "dynamic", "int8", "int16x8")}
     model = build_tiny("plain", widths=(32, 64))  # wide enough for dynamic to take its convolutions
     list(export_modes(model, outs, calibration=calibration, min_agreement=0.0))
     found = {mode: arithmetic(path.read_bytes()) for mode, path in outs.items()}
     assert found["float32"] == found["float16"] == "float32"
     assert found["int8"] == "int8"
     assert found["dynamic"] != "float32"
+    assert found["int16x8"] is None
+
+
+def test_tensors_without_names_and_with_odd_ones_are_read(tmp_path, trained):
+    model = read(to_tflite(trained, tmp_path / "a.tflite", min_agreement=0).path.read_bytes())
+    known = [step.kind for step in operations(write(model))]
+    model.subgraphs[0].tensors[0].name = b"\xff"
+    for tensor in model.subgraphs[0].tensors[1:]:
+        tensor.name = None
+    steps = operations(write(model))
+    assert [step.kind for step in steps] == known
+    assert {tensor.name for step in steps for tensor in step.inputs} == {"\N{REPLACEMENT CHARACTER}", ""}

@@ -166,6 +166,7 @@ def test_files_are_timed_at_each_number_of_threads(tmp_path):
             assert RUNS[0] * ROUNDS <= timing.runs <= RUNS[1] * ROUNDS
         assert found.init_ms > 0
         assert found.first_ms > 0
+        assert found.memory_bytes is None or found.memory_bytes < 2_000_000, "with the kernels' code it is 4 MB"
     assert unknown.peak_share is None
     assert known.peak_share == pytest.approx(2 * 96 / (known.timings[0].p50_ms * 1e6) / runtime.peak.float32_gops)
     assert runtime.peak.int8_gops > 0
@@ -185,7 +186,7 @@ def test_figures_are_those_of_all_runs_and_the_interval_that_of_the_rounds():
     assert timing.mean_ms == pytest.approx(1e3 * seconds.mean())
     assert timing.rounds_ms == pytest.approx([1e3 * np.median(one) for one in seconds])
     inside = [timing.p50_low_ms <= one <= timing.p50_high_ms for one in timing.rounds_ms]
-    assert 18 <= sum(inside) < 20
+    assert sum(inside) == 18
 
 
 def test_other_work_in_some_rounds_does_not_put_the_truth_outside_of_the_interval():

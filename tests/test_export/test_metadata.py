@@ -130,6 +130,10 @@ def test_normalization_is_read_back(export, data):
         for place in random.integers(0, len(content), 20):
             damaged[place] ^= 255
         read_normalization(bytes(damaged))  # says something or nothing
+    four = np.float32(4).tobytes()
+    assert content.count(four) == 1
+    for wrong in (0.0, -1.0, np.nan, np.inf):
+        assert read_normalization(content.replace(four, np.float32(wrong).tobytes())) is None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,9 @@ def test_mediapipe_classifies_by_the_labels(export, data, tmp_path):
         (Metadata(("a", "b", "c", "d\ne")), "a label is a line of text"),
         (Metadata(("a", "b", "c", "d\u2028e")), "a label is a line of text"),
         (Metadata(LABELS, mean=(1.0, 2.0)), "2 values of mean for 3 channels"),
-        (Metadata(LABELS, std=(0.0,)), "must be above 0"),
+        (Metadata(LABELS, std=(0.0,)), "std above 0"),
+        (Metadata(LABELS, std=(float("nan"),)), "must be numbers"),
+        (Metadata(LABELS, mean=(float("inf"),)), "must be numbers"),
     ],
 )
 def test_metadata_that_do_not_fit_are_one_line(export, metadata, message):

@@ -159,9 +159,10 @@ def test_comparing_modes_and_engines(path, tmp_path):
     more = sweep([other / "model.keras"], ["float32"], [], 1, tmp_path)  # is added
     assert more[:4] == rows
     assert json.loads((tmp_path / "sweep.json").read_text())["models"]["r8"] == first
-    (tmp_path / "sweep.json").write_text("{}")
-    with pytest.raises(UsageError, match="not written by this version"):
-        sweep([path], ["float32"], [], 1, tmp_path)
+    for content in ("{}", "[]", '{"schema": 1}', '{"schema": 1, "data": "d", "models": {"a": {"files": [{}]}}}'):
+        (tmp_path / "sweep.json").write_text(content)
+        with pytest.raises(UsageError, match="not written by this version"):
+            sweep([path], ["float32"], [], 1, tmp_path)
 
 
 @pytest.mark.once
