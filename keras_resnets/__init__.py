@@ -174,6 +174,7 @@ from keras_resnets.families.xception import (
     Xception,
 )
 from keras_resnets.features import feature_extractor
+from keras_resnets.layers import deep_graphs
 from keras_resnets.registry import create_model, get_variant, list_models
 from keras_resnets.summary import ModelInfo, count_macs, count_parameters, depth, iter_layers, model_info
 from keras_resnets.variant import Error, Variant
@@ -318,6 +319,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "create_model",
+    "deep_graphs",
     "depth",
     "feature_extractor",
     "get_variant",

@@ -8,6 +8,7 @@ import keras
 
 from keras_resnets.errors import UsageError
 from keras_resnets.graph import walk
+from keras_resnets.layers import deep_graphs
 
 
 def feature_extractor(model: keras.Model, stages: str | Sequence[str] | None = None) -> keras.Model:
@@ -28,7 +29,8 @@ def feature_extractor(model: keras.Model, stages: str | Sequence[str] | None = N
     """
     found = stage_outputs(model) if hasattr(model, "inputs") and not isinstance(model, keras.Sequential) else {}
     if not found:
-        raise UsageError(f"{model.name} has no layers named stage1_..., as the networks of this package have")
+        name = getattr(model, "name", repr(model))
+        raise UsageError(f"{name} has no layers named stage1_..., as the networks of this package have")
     wanted = [stages] if isinstance(stages, str) else list(found if stages is None else stages)
     unknown = [stage for stage in wanted if stage not in found]
     if unknown or not wanted:
@@ -36,7 +38,8 @@ def feature_extractor(model: keras.Model, stages: str | Sequence[str] | None = N
         raise UsageError(f"{model.name} has no stage {missing}; its stages are {', '.join(found)}")
     strides = layer_strides(model)
     outputs = {stage: model.get_layer(found[stage]).output for stage in wanted}
-    extractor = keras.Model(model.input, outputs, name=f"{model.name}_features")
+    with deep_graphs():
+        extractor = keras.Model(model.input, outputs, name=f"{model.name}_features")
     extractor.strides = {stage: strides[found[stage]] for stage in wanted}
     return extractor
 

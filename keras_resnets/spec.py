@@ -35,6 +35,7 @@ class Spec(ABC):
         for field, hint in _field_types(type(self)).items():
             if not fits(getattr(self, field), hint):
                 raise UsageError(f"{field}={getattr(self, field)!r}: give {_describe(hint)}")
+            object.__setattr__(self, field, plain(getattr(self, field)))
         self._check_choice("norm", layers.Norm)
         try:
             keras.activations.get(self.activation)
@@ -146,12 +147,25 @@ def fits(value: Any, hint: Any) -> bool:
     return len(value) == len(parts) and all(map(fits, value, parts))
 
 
+def plain(value: Any) -> Any:
+    """Python's own numbers and tuples in place of NumPy's, which Keras refuses, and of lists."""
+    if isinstance(value, tuple | list):
+        return tuple(map(plain, value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def _describe(hint: Any) -> str:
     """An annotated type in words."""
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}
-    if get_origin(hint) is not tuple:
-        return words.get(hint, "another value")
+    return f"a {_tuple_of(hint)}" if get_origin(hint) is tuple else words.get(hint, "another value")
+
+
+def _tuple_of(hint: Any) -> str:
     part, *_ = parts = get_args(hint)
     count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-    what = {int: "whole numbers", float: "numbers", str: "names"}.get(part, "tuples")
-    return f"a tuple of {count}{what}"
+    if get_origin(part) is tuple:
+        return f"tuple of {count}{_tuple_of(part).replace('tuple', 'tuples', 1)}"
+    what = {int: "whole numbers", float: "numbers", str: "names"}.get(part, "other values")
+    return f"tuple of {count}{what}"

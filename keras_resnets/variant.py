@@ -1,6 +1,7 @@
 """A variant: one named network of a paper, and the callable that builds it."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.errors import UsageError
-from keras_resnets.spec import Spec, fits
+from keras_resnets.spec import Spec, fits, plain
 from keras_resnets.weights import applications, own
 
 OWN_PIXELS = (
@@ -42,14 +43,18 @@ def _check_arguments(
     )
     if not sequences:
         raise UsageError(f"pixel_stats={pixel_stats!r}: give (means, standard deviations), one of each a channel")
-    if pixel_stats is not None and not (np.isfinite(pixel_stats[0]).all() and _are_positive(pixel_stats[1])):
+    if pixel_stats is not None and not (_are_numbers(pixel_stats[0]) and _are_positive(pixel_stats[1])):
         raise UsageError(f"pixel_stats={pixel_stats!r}: means are finite, standard deviations finite and above 0")
     if not isinstance(weights, str | Path | None):
         raise UsageError(f"weights={weights!r}: give None, 'imagenet' or the path of a weights file")
 
 
-def _are_positive(values: Any) -> bool:
-    return bool((np.isfinite(values) & (np.asarray(values) > 0)).all())
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(fits(value, float) and math.isfinite(value) for value in values)
+
+
+def _are_positive(values: Sequence[Any]) -> bool:
+    return _are_numbers(values) and all(value > 0 for value in values)
 
 
 @dataclass(frozen=True)
@@ -179,13 +184,19 @@ class Variant:
                 not fit. A ValueError.
         """
         self._check_options(options)
-        classes = self.data.classes if classes is None else classes
+        options = {key: plain(value) for key, value in options.items()}
+        classes = plain(self.data.classes if classes is None else classes)
         _check_arguments(pooling, classes, classifier_activation, pixel_stats, weights, include_top=include_top)
         published = applications.find(self.name, weights)
         if published and (why := published.contradiction(self.spec, options)):
             raise UsageError(f"weights: {why}")
         if published and pixel_stats is not None:
             raise UsageError(OWN_PIXELS)
+        if weights == "imagenet" and include_top and classes != self.data.classes:
+            raise UsageError(
+                f"weights='imagenet' have {self.data.classes} classes, not {classes}: give include_top=False and add a "
+                f"classifier, or leave classes out"
+            )
 
         def build(published: applications.Published | None) -> keras.Model:
             spec = dataclasses.replace(self.spec, **{**options, **(published.options if published else {})})
@@ -238,7 +249,8 @@ class Variant:
         without published weights goes by the data set, `pixel_stats` by what you give.
 
         Args:
-            images: RGB pixels from 0 to 255, shape (batch, height, width, 3), as an array or a tensor.
+            images: RGB pixels from 0 to 255, shape (batch, height, width, 3) or without the batch, as an array or a
+                tensor, in the order of `keras.config.image_data_format()`.
 
         Returns:
             What the network with the weights that Keras publishes takes; where it publishes none, the pixels
@@ -249,7 +261,8 @@ class Variant:
         """
         published = applications.PUBLISHED.get(self.name)
         mean, std = published.pixel_stats if published else (self.data.mean, self.data.std)
-        axis = layers.channel_axis()
+        axis = -1 if layers.channel_axis() == -1 else -3
+        images = images if hasattr(images, "shape") else np.asarray(images)
         if len(images.shape) < 3 or images.shape[axis] != len(mean):
             raise UsageError(f"preprocess_input takes images of {len(mean)} channels, got shape {tuple(images.shape)}")
         shape = (-1,) if axis == -1 else (-1, 1, 1)
@@ -300,6 +313,7 @@ class Variant:
         """
         least = (spec or self.spec).min_size
         last = layers.channel_axis() == -1
+        order = "(height, width, channels)" if last else "(channels, height, width)"
         if shape is None:
             height, width, count = self.data.input_shape
             shape = (height, width, count) if last else (count, height, width)
@@ -307,13 +321,14 @@ class Variant:
             side is None or (fits(side, int) and side > 0) for side in shape
         )
         if not numbers or len(shape) != 3:
-            raise UsageError(f"input_shape={shape!r}: give three positive numbers, (height, width, channels)")
+            raise UsageError(f"input_shape={shape!r}: give three positive numbers, {order}")
         *sides, channels = shape if last else (*shape[1:], shape[0])
         if channels is None:
             raise UsageError(f"input_shape={tuple(shape)}: the number of channels must be known")
         if any(side is not None and side < least for side in sides):
             raise UsageError(
                 f"{self.name} divides the image by {(spec or self.spec).stride} and needs at least {least}x{least} "
-                f"pixels, got {sides[0]}x{sides[1]}; use larger images or a CIFAR-sized model"
+                f"pixels, got {sides[0]}x{sides[1]} of input_shape={tuple(shape)}, {order}; use larger images or a "
+                f"CIFAR-sized model"
             )
-        return tuple(shape)
+        return tuple(map(plain, shape))

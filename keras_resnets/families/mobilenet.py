@@ -1,6 +1,7 @@
 """What the three MobileNets share: width multiplier, strides, and the inverted residual."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,8 +42,8 @@ class MobileNetSpec(Spec):
         self._check_choice("stem", Stem)
         self._check_choice("padding", Padding)
         self._check_share("dropout")
-        if not self.alpha > 0:
-            raise UsageError(f"alpha={self.alpha}: the width multiplier must be above 0")
+        if not 0 < self.alpha < math.inf:
+            raise UsageError(f"alpha={self.alpha}: the width multiplier must be a number above 0")
 
     @property
     def style(self) -> ConvStyle:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import keras
 from keras import layers
 
 from keras_resnets.errors import UsageError
@@ -85,12 +86,17 @@ class SqueezeNetSpec(Spec):
             yield f"stage{stage}", x
 
     def head(self, features: dict[str, Any], classes: int, activation: str | None) -> Any:
-        """A 1x1 convolution to one map a class, averaged."""
+        """A 1x1 convolution to one map a class, averaged.
+
+        A ReLU lies between the two, as published, so that no score is negative; but not in front of a sigmoid, which
+        could give no probability below a half then.
+        """
         x = list(features.values())[-1]
         if self.dropout:
             x = layers.Dropout(self.dropout, name="head_dropout")(x)
         x = conv(x, classes, 1, style=self.style, use_bias=True, name="head_conv")
-        x = activate(x, style=self.style, name=f"head_{self.activation}")
+        if keras.activations.get(activation) is not keras.activations.sigmoid:
+            x = activate(x, style=self.style, name=f"head_{self.activation}")
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
         return layers.Activation(activation, name="head_activation")(x) if activation else x
 

@@ -111,7 +111,11 @@ class Published:
                 raise
             what = "keras.applications" if weights == "imagenet" else str(weights)
             reason = " ".join(str(error).split())
-            way = "; download the file elsewhere and give its path" if weights == "imagenet" else ""
+            way = (
+                ""
+                if weights != "imagenet" or isinstance(error, ValueError)
+                else "; download the file elsewhere and give its path"
+            )
             raise UsageError(f"weights: {what} gives no weights for {self.builder}: {reason}{way}") from error
         own.load(twin, Path(weights))
         return twin

@@ -46,7 +46,7 @@ def load(model: keras.Model, path: Path) -> None:
     if not has_layers_of(model, path):
         raise UsageError(
             f"weights: {path} does not fit {model.name}: it is damaged, or of a network with other layers; "
-            f"build the network that wrote it, with the same options and classes"
+            f"build the network that wrote it, with the same options, classes and classifier_activation"
         )
     try:
         with warnings.catch_warnings():

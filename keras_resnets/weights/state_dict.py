@@ -97,9 +97,8 @@ def _unwrap(state: Mapping[str, Any], title: str) -> Arrays:
     odd = [key for key, value in state.items() if not isinstance(key, str) or not hasattr(value, "shape")]
     if odd or not state:
         raise UsageError(f"weights: {title} is no state dict: {', '.join(map(str, odd[:5])) or 'nothing in it'}")
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next((one for one in PREFIXES if all(key.startswith(one) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     # What torch counts but does not use, and the dots of DenseNet files older than torch 0.4.
     return {
         re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): _to_numpy(value)

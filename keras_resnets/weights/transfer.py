@@ -54,8 +54,8 @@ def _named_weights(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that hold learned weights: not dropout's seeds."""
-    return [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Dropout)]
+    """The layers that hold learned weights."""
+    return [layer for layer in model.layers if layer.weights]
 
 
 def norm_behind(name: str) -> str:

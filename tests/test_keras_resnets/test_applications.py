@@ -136,7 +136,8 @@ def test_imagenet_asks_keras_applications_for_the_file(monkeypatch, tmp_path):
         ("resnet50", {"weights": "imagenet", "stride_in_3x3": True}, "need stride_in_3x3=False"),
         ("mobilenetv1_x0_25", {"weights": "imagenet", "padding": "symmetric"}, "need padding='same'"),
         ("resnet50", {"weights": "imagenet", "pixel_stats": ([0], [1])}, "include_preprocessing=True instead"),
-        ("resnet50", {"weights": "imagenet", "classes": 7}, "classes"),
+        ("resnet50", {"weights": "imagenet", "classes": 7}, "have 1000 classes, not 7: give include_top=False"),
+        ("resnet50", {"weights": "imagenet", "depths": [3, 4, 6, 4]}, r"weights need depths=\(3, 4, 6, 3\), not "),
         ("resnet50", {"weights": "nowhere.h5"}, "no file nowhere.h5"),
     ],
 )

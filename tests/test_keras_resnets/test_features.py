@@ -59,6 +59,18 @@ def test_a_stage_that_is_not_there_is_one_line():
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(UsageError, match="no layers named stage1_"):
         feature_extractor(keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)))
+    with pytest.raises(UsageError, match="'resnet50' has no layers named stage1_"):
+        feature_extractor("resnet50")
+
+
+def test_networks_deeper_than_python_allows_are_opened_and_loaded(tmp_path):
+    """A stage at whose end the graph is deeper than Python's recursion, as in ResNet-1202."""
+    model = build_tiny("cifar_a", depths=(200,), widths=(1,), input_shape=(4, 4, 3))
+    assert feature_extractor(model, "stage1").strides == {"stage1": 1}
+    model.save(tmp_path / "model.keras")
+    with keras_resnets.deep_graphs():
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.count_params() == model.count_params()
 
 
 def test_extractor_feeds_a_detector():

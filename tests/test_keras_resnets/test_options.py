@@ -171,6 +171,25 @@ def test_preprocess_input_is_that_of_keras_applications(mode):
     np.testing.assert_allclose(get_variant(name).preprocess_input(raw), expected, rtol=1e-5, atol=1e-4)
 
 
+def test_preprocess_input_takes_one_image_in_either_order(monkeypatch):
+    variant, raw = get_variant("resnet50"), np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype("float32")
+    expected = variant.preprocess_input(raw)
+    np.testing.assert_array_equal(variant.preprocess_input(raw.tolist()), expected)
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    first = np.moveaxis(raw, -1, 0)
+    for images in (first, first[None]):
+        found = variant.preprocess_input(images)
+        np.testing.assert_array_equal(np.moveaxis(found, -3, -1).reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(("activation", "least"), [("sigmoid", 0.27), (None, 0.0)])
+def test_a_squeezenet_of_one_class_can_say_no_but_by_scores(activation, least):
+    model = create_model("squeezenet1_1_cifar", classes=1, classifier_activation=activation)
+    head = model.get_layer("head_conv")
+    head.set_weights([np.zeros(head.kernel.shape), np.array([-1.0])])
+    assert output(model) == pytest.approx(least, abs=2e-3)
+
+
 def test_preprocess_input_without_published_weights_normalises_by_the_data_set():
     raw = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("uint8")
     data = get_variant("resnet20").data

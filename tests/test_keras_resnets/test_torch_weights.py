@@ -132,6 +132,8 @@ def prefixed(state: dict[str, torch.Tensor], prefix: str = "module.") -> dict[st
 FILES = {
     "bare.pth": lambda state: state,
     "compiled.pt": lambda state: prefixed(state, "_orig_mod."),
+    "compiled_parallel.pt": lambda state: prefixed(state, "_orig_mod.module."),
+    "lightning_compiled.pt": lambda state: {"state_dict": prefixed(state, "model._orig_mod.")},
     "trained.pt": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"param_groups": [{"lr": 0.1}]}},
     "kuangliu.pth": lambda state: {"net": prefixed(state), "acc": 95.4, "epoch": 199},
     "akamaster.th": lambda state: {"state_dict": prefixed(state), "best_prec1": torch.tensor(91.7)},

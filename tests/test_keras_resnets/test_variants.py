@@ -1,5 +1,6 @@
 """Every registered network against golden files and against the figures that are published."""
 
+import dataclasses
 import math
 import re
 
@@ -238,6 +239,29 @@ def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
             np.testing.assert_allclose(model.predict(images.transpose(0, 3, 1, 2), verbose=0), expected, atol=1e-5)
 
 
+def test_numbers_of_numpy_and_lists_are_what_they_stand_for():
+    labels = np.array([0, 1, 2])
+    options = {"classes": labels.max() + 1, "depths": list(np.array([1, 1])), "widths": [np.int64(8), 16]}
+    model = build_tiny("cifar_a", dropout=np.float32(0.5), input_shape=tuple(np.array([16, 16, 3])), **options)
+    assert model.output_shape == (None, 3)
+    spec = dataclasses.replace(get_variant("resnet20").spec, depths=[1, 1], widths=[np.int64(8), 16])
+    assert (spec.depths, spec.widths) == ((1, 1), (8, 16))
+    assert {type(width) for width in spec.widths} == {int}
+    hash(spec)
+
+
+def test_shapes_are_told_in_the_order_of_the_images(monkeypatch):
+    for order, shape, said in (
+        ("channels_last", (1, 32, 3), "(height, width, channels)"),
+        ("channels_first", (32, 32, 3), "(channels, height, width)"),
+    ):
+        monkeypatch.setattr(keras.config, "image_data_format", lambda order=order: order)
+        for wrong in (shape, shape[:2]):
+            with pytest.raises(UsageError, match=re.escape(said)) as caught:
+                get_variant("resnet20").resolve_input(wrong)
+            assert str(wrong) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -271,6 +295,8 @@ def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
         ({"input_shape": (32.0, 32.0, 3)}, "three positive numbers"),
         ({"classifier_activation": "nope"}, "no activation of that name"),
         ({"pixel_stats": 5}, "give .means, standard deviations."),
+        ({"pixel_stats": ("abc", "def")}, "means are finite"),
+        ({"pixel_stats": ([0.0, None, 0.0], [1.0] * 3)}, "means are finite"),
         ({"pixel_stats": ([0.0] * 3, [1.0, 0.0, 1.0])}, "standard deviations finite and above 0"),
         ({"pixel_stats": ([0.0, np.nan, 0.0], [1.0] * 3)}, "means are finite"),
         ({"classes": 1}, "a softmax of one score is always 1"),
@@ -288,6 +314,9 @@ def test_a_wrong_value_is_one_clear_line(options, message):
     ("name", "options", "message"),
     [
         ("mobilenetv2_x0_5_cifar", {"alpha": 0}, "above 0"),
+        ("mobilenetv2_x0_5_cifar", {"alpha": float("inf")}, "above 0"),
+        ("xception", {"blocks": (1, 2)}, "give a tuple of"),
+        ("googlenet", {"blocks": ((1, 2),)}, "give a tuple of tuples of .*tuples of"),
         ("mobilenetv2_x0_5_cifar", {"dropout": 1.0}, "from 0 to below 1"),
         ("shufflenetv2_x0_5_cifar", {"widths": (3, 4, 4)}, "even"),
         ("shufflenetv2_x0_5_cifar", {"head_width": 0}, "positive"),
