@@ -160,9 +160,10 @@ class Variant:
         Args:
             include_top: Whether the model ends in the classifier. Without it, it ends in the last feature map.
             weights: None for a random initialisation; "imagenet" for the weights that Keras publishes, where it
-                does; the path of a `.weights.h5` file written by `model.save_weights` of the same network; or the
-                path of a file of the same network of keras.applications. Published weights, from Keras or from such
-                a file, set the options that they were trained with.
+                does; the path of a `.weights.h5` file written by `model.save_weights` of the same network, also of
+                one with a top where this is to have none; or the path of a file of the same network of
+                keras.applications. Published weights, from Keras or from such a file, set the options that they were
+                trained with.
             input_shape: (height, width, channels), in the order of `keras.config.image_data_format()`. Height and
                 width may be None. Defaults to the paper's.
             pooling: Without the top: None, "avg" or "max" over all positions of the last feature map.
@@ -224,10 +225,10 @@ class Variant:
         if weights is None:
             return model
         possible = applications.PUBLISHED.get(self.name)
-        fits = published or own.has_layers_of(model, Path(weights))
+        fits = published or own.has_layers_of(model, Path(weights), include_top=include_top)
         if not fits and possible and not possible.contradiction(self.spec, options):
             model = build(possible)  # for a file of keras.applications' network, or of ours trained on from it
-            published = None if own.has_layers_of(model, Path(weights)) else possible
+            published = None if own.has_layers_of(model, Path(weights), include_top=include_top) else possible
         if published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
             if pixel_stats is not None:
@@ -239,7 +240,7 @@ class Variant:
                 f"include_preprocessing: {weights} does not say which normalisation it was trained with, that of the "
                 f"published weights or that of {self.data.name}; give pixel_stats=(mean, std)"
             )
-        own.load(model, Path(weights))
+        own.load(model, Path(weights), include_top=include_top)
         return model
 
     def preprocess_input(self, images: Any) -> Any:

@@ -12,6 +12,7 @@ import keras
 from keras_resnets.errors import UsageError
 
 # Layers without weights that a caller adds or leaves out in front of the network or behind it.
+TOP = ("activation", "dense", "dropout", "flatten")
 AROUND = ("global_average_pooling2d", "global_max_pooling2d", "input_layer", "normalization")
 
 
@@ -37,13 +38,13 @@ def check_exists(path: Path) -> None:
         raise UsageError(f"weights: no file {path}; give the path of a weights file, or None")
 
 
-def load(model: keras.Model, path: Path) -> None:
-    """Loads a `.weights.h5` file into the model.
+def load(model: keras.Model, path: Path, *, include_top: bool = True) -> None:
+    """Loads a `.weights.h5` file into the model, without its top also that of the network with one.
 
     Raises:
         UsageError: If the file is damaged, or of another network. The model may then hold some of it.
     """
-    if not has_layers_of(model, path):
+    if not has_layers_of(model, path, include_top=include_top):
         raise UsageError(
             f"weights: {path} does not fit {model.name}: it is damaged, or of a network with other layers; "
             f"build the network that wrote it, with the same options, classes and classifier_activation"
@@ -57,8 +58,11 @@ def load(model: keras.Model, path: Path) -> None:
         raise UsageError(f"weights: {path} does not fit {model.name}: {reason}") from error
 
 
-def has_layers_of(model: keras.Model, path: Path) -> bool:
+def has_layers_of(model: keras.Model, path: Path, *, include_top: bool = True) -> bool:
     """Whether a `.weights.h5` file was written by a model with as many layers of each class and shape.
+
+    Where the model is without its top, the file may have more of those that a classifier is made of. These are the last
+    of their class, and Keras passes over what has a number that the model has not.
 
     Keras files a layer under its class and a running number, whatever its name: a network with other layers could load
     what happens to fit without a word. Layers without weights count, too: they tell paddings and droppings apart, and
@@ -76,7 +80,8 @@ def has_layers_of(model: keras.Model, path: Path) -> bool:
         (snake_case(type(layer).__name__), tuple(tuple(weight.shape) for weight in layer.weights))
         for layer in model.layers
     )
-    return _without_surroundings(found) == _without_surroundings(expected)
+    more = {} if include_top else {layer: count for layer, count in (found - expected).items() if layer[0] in TOP}
+    return _without_surroundings(found - Counter(more)) == _without_surroundings(expected)
 
 
 def _without_surroundings(layers: Counter[tuple[str, tuple[Any, ...]]]) -> dict[tuple[str, tuple[Any, ...]], int]:

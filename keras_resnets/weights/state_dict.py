@@ -11,7 +11,7 @@ import numpy as np
 from keras_resnets.errors import UsageError, first_line
 from keras_resnets.graph import walk
 from keras_resnets.weights.own import check_exists
-from keras_resnets.weights.torch_names import NAMINGS, Naming
+from keras_resnets.weights.torch_names import CLASSIFIERS, NAMINGS, Naming
 from keras_resnets.weights.transfer import (
     Arrays,
     absorb_biases,
@@ -38,7 +38,7 @@ def load_torch_weights(model: keras.Model, source: str | Path | Mapping[str, Any
     network has none.
 
     Args:
-        model: The network, with as many classes.
+        model: The network, with as many classes, or without its top: the classifier is passed over then.
         source: A state dict, or the path of a `.pth`, `.pt`, `.th` or `.safetensors` file; wrapped (`state_dict`,
             `module.`) or bare. Pickled objects other than tensors are refused.
 
@@ -114,9 +114,9 @@ def _to_numpy(value: Any) -> np.ndarray:
 
 
 def _choose_naming(model: keras.Model, state: Arrays) -> Naming:
-    """The naming under which the state dict holds most of the model's layers."""
-    names = block_names(model)
-    return max(NAMINGS, key=lambda naming: sum(f"{naming.rename(name)}.weight" in state for name in names.values()))
+    """The naming under which the state dict holds most of the model's layers and of those of a classifier."""
+    names = {*block_names(model).values(), *CLASSIFIERS}  # some differ in these alone, which the model may not have
+    return max(NAMINGS, key=lambda naming: sum(f"{naming.rename(name)}.weight" in state for name in names))
 
 
 def block_names(model: keras.Model) -> dict[str, str]:

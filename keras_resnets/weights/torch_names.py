@@ -13,6 +13,8 @@ import keras
 from keras_resnets.errors import UsageError
 from keras_resnets.weights.naming import Rename, by_rules
 
+CLASSIFIERS = ("head_conv", "head_dense1", "head_dense2", "head_dense")  # layers of them, the convolution SqueezeNet's
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -63,8 +65,11 @@ class Naming:
                 )
 
     def ignored(self, key: str, model: keras.Model) -> bool:
-        """Whether an entry belongs to an auxiliary classifier that the model does not have."""
-        return len(model.outputs) == 1 and key.startswith(self.auxiliary)
+        """Whether an entry belongs to an auxiliary classifier, or to the classifier of a model without its top."""
+        names = {layer.name for layer in model.layers}
+        left_out = [] if "head_dense" in names else [name for name in CLASSIFIERS if name not in names]
+        classifiers = tuple(f"{self.rename(name)}." for name in left_out)
+        return key.startswith(classifiers) or (len(model.outputs) == 1 and key.startswith(self.auxiliary))
 
 
 def _place(found: re.Match[str]) -> tuple[int, int, int]:

@@ -86,6 +86,20 @@ def test_network_of_a_torch_library_computes_the_same_here(key):
 
 
 @pytest.mark.parametrize("key", CASES)
+def test_without_its_top_a_network_passes_over_the_classifier(key):
+    network, model = build(key)
+    load_torch_weights(model, network.state_dict())
+    headless = build_ours(CASES[key], include_top=False)
+    load_torch_weights(headless, network.state_dict())
+    known = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
+    for layer in headless.layers:
+        for weight in layer.weights:
+            np.testing.assert_array_equal(weight, known[f"{layer.name}/{weight.name}"])
+    state = network.state_dict() | {"more.weight": torch.zeros(1)}
+    refuse(headless, state, "more.weight is left over")
+
+
+@pytest.mark.parametrize("key", CASES)
 def test_missing_entry_is_called_by_the_name_of_the_library(key):
     network, model = build(key)
     state = network.state_dict()

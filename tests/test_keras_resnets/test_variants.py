@@ -351,6 +351,19 @@ def test_weights_come_back_from_a_path(tmp_path):
         build_tiny("cifar_b", weights=path)
 
 
+@pytest.mark.parametrize("key", [key for key in sorted(TINY) if not key.startswith("squeezenet")])
+def test_a_network_without_its_top_takes_the_weights_of_one_with(key, tmp_path):
+    whole = randomize(build_tiny(key))
+    whole.save_weights(tmp_path / "some.weights.h5")
+    headless = build_tiny(key, weights=tmp_path / "some.weights.h5", include_top=False)
+    known = {f"{layer.name}/{weight.name}": weight for layer in whole.layers for weight in layer.weights}
+    for layer in headless.layers:
+        for weight in layer.weights:
+            np.testing.assert_array_equal(weight, known[f"{layer.name}/{weight.name}"])
+    with pytest.raises(UsageError, match="does not fit"):
+        build_tiny(key, weights=tmp_path / "some.weights.h5", classes=5)
+
+
 def test_tiny_specs_cover_every_family():
     families = {get_variant(name).spec.family for name in list_models()}
     assert {get_variant(case.name).spec.family for case in TINY.values()} == families
