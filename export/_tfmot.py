@@ -116,7 +116,7 @@ class Clustered:
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
 
         def wrap(layer: Any) -> Any:
-            large = isinstance(layer, KINDS) and max(weight.shape.num_elements() for weight in layer.weights) > clusters
+            large = isinstance(layer, KINDS) and _values(layer, keep) > clusters
             return cluster(layer, **options) if large else layer
 
         self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
@@ -124,6 +124,15 @@ class Clustered:
     def stripped(self) -> tf_keras.Model:
         """The model with the shared values in its weights."""
         return tfmot.clustering.keras.strip_clustering(self.model)
+
+
+def _values(layer: Any, keep: str | None) -> int:
+    """Weights of a layer among which the values that they are to share are chosen.
+
+    Beside zeros that stay, tfmot chooses half of the values among the weights of each sign.
+    """
+    kernel = max((np.asarray(weight) for weight in layer.weights), key=np.size)
+    return 2 * min(int(np.sum(kernel > 0)), int(np.sum(kernel < 0))) if keep else kernel.size
 
 
 class Rounded:
@@ -292,7 +301,8 @@ class Worker:
     def set_state(self, *values: np.ndarray) -> None:
         """Goes back to a state."""
         variables = self._variables()
-        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+        wanted = [(tuple(variable.shape), variable.dtype.as_numpy_dtype) for variable in variables]
+        if [(value.shape, value.dtype) for value in values] != wanted:
             raise UsageError("the state is of another model, method or optimizer")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)

@@ -254,7 +254,6 @@ class Entry:
         vela: On Arm's Ethos-U.
         browser: On LiteRT.js.
         android: On an attached phone.
-        origin: Where the file is: its path, or its name and what it was exported from.
     """
 
     name: str
@@ -286,6 +285,7 @@ class Entry:
 
     @property
     def origin(self) -> str:
+        """Where the file is: its path, or its name and what it was exported from."""
         return self.word if Path(self.word).name == self.file else f"{self.file}, from {self.word}"
 
 

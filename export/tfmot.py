@@ -176,7 +176,7 @@ class TfmotModel:
         """Goes back to the state of a model that was started and compiled as this one.
 
         Raises:
-            UsageError: If it is the state of another; the model is then as it was.
+            UsageError: If its arrays are of other shapes or types than this model's; the model is then as it was.
         """
         self._check_compiled()
         self._call("set_state", *state)

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import keras
+import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.errors import UsageError
@@ -24,18 +25,21 @@ class Spec(ABC):
 
     Attributes:
         family: Name of the family.
+        top_layers: Classes of the layers that `head` adds, as Keras writes them, but for pools.
     """
 
     family: ClassVar[str]
+    top_layers: ClassVar[tuple[str, ...]] = ("activation", "dense", "dropout", "flatten")
 
     norm: layers.Norm = "batch"
     activation: str = "relu"
 
     def __post_init__(self) -> None:
         for field, hint in _field_types(type(self)).items():
-            if not fits(getattr(self, field), hint):
-                raise UsageError(f"{field}={getattr(self, field)!r}: give {_describe(hint)}")
-            object.__setattr__(self, field, plain(getattr(self, field)))
+            value = plain(getattr(self, field))
+            if not fits(value, hint):
+                raise UsageError(f"{field}={value!r}: give {_describe(hint)}")
+            object.__setattr__(self, field, value)
         self._check_choice("norm", layers.Norm)
         try:
             keras.activations.get(self.activation)
@@ -148,24 +152,21 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Python's own numbers and tuples in place of NumPy's, which Keras refuses, and of lists."""
-    if isinstance(value, tuple | list):
-        return tuple(map(plain, value))
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    return int(value) if isinstance(value, Integral) else float(value)
+    """Python's own numbers, switches and tuples in place of NumPy's, which Keras refuses, and of lists."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(map(plain, value)) if isinstance(value, tuple | list) else value
 
 
 def _describe(hint: Any) -> str:
     """An annotated type in words."""
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "a name"}
-    return f"a {_tuple_of(hint)}" if get_origin(hint) is tuple else words.get(hint, "another value")
+    return f"a tuple of {_parts_of(hint)}" if get_origin(hint) is tuple else words.get(hint, "another value")
 
 
-def _tuple_of(hint: Any) -> str:
+def _parts_of(hint: Any) -> str:
+    """What a tuple's annotation says is in it."""
     part, *_ = parts = get_args(hint)
-    count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-    if get_origin(part) is tuple:
-        return f"tuple of {count}{_tuple_of(part).replace('tuple', 'tuples', 1)}"
-    what = {int: "whole numbers", float: "numbers", str: "names"}.get(part, "other values")
-    return f"tuple of {count}{what}"
+    words = {int: "whole numbers", float: "numbers", str: "names"}
+    what = f"tuples of {_parts_of(part)}" if get_origin(part) is tuple else words.get(part, "other values")
+    return what if parts[-1] is Ellipsis else f"{len(parts)} {what}"

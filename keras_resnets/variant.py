@@ -37,9 +37,7 @@ def _check_arguments(
     if include_top and classes == 1 and function is keras.activations.softmax:
         raise UsageError("classes=1: a softmax of one score is always 1; give classifier_activation='sigmoid'")
     sequences = pixel_stats is None or (
-        isinstance(pixel_stats, tuple | list)
-        and len(pixel_stats) == 2
-        and all(hasattr(v, "__len__") for v in pixel_stats)
+        isinstance(pixel_stats, tuple) and len(pixel_stats) == 2 and all(isinstance(v, tuple) for v in pixel_stats)
     )
     if not sequences:
         raise UsageError(f"pixel_stats={pixel_stats!r}: give (means, standard deviations), one of each a channel")
@@ -186,7 +184,7 @@ class Variant:
         """
         self._check_options(options)
         options = {key: plain(value) for key, value in options.items()}
-        classes = plain(self.data.classes if classes is None else classes)
+        classes, pixel_stats = plain(self.data.classes if classes is None else classes), plain(pixel_stats)
         _check_arguments(pooling, classes, classifier_activation, pixel_stats, weights, include_top=include_top)
         published = applications.find(self.name, weights)
         if published and (why := published.contradiction(self.spec, options)):
@@ -225,10 +223,11 @@ class Variant:
         if weights is None:
             return model
         possible = applications.PUBLISHED.get(self.name)
-        fits = published or own.has_layers_of(model, Path(weights), include_top=include_top)
+        top = () if include_top else self.spec.top_layers
+        fits = published or own.has_layers_of(model, Path(weights), top)
         if not fits and possible and not possible.contradiction(self.spec, options):
             model = build(possible)  # for a file of keras.applications' network, or of ours trained on from it
-            published = None if own.has_layers_of(model, Path(weights), include_top=include_top) else possible
+            published = None if own.has_layers_of(model, Path(weights), top) else possible
         if published:
             published.load(model, weights, include_top=include_top, classes=classes, raw_pixels=include_preprocessing)
             if pixel_stats is not None:
@@ -240,7 +239,7 @@ class Variant:
                 f"include_preprocessing: {weights} does not say which normalisation it was trained with, that of the "
                 f"published weights or that of {self.data.name}; give pixel_stats=(mean, std)"
             )
-        own.load(model, Path(weights), include_top=include_top)
+        own.load(model, Path(weights), top)
         return model
 
     def preprocess_input(self, images: Any) -> Any:
@@ -263,7 +262,8 @@ class Variant:
         published = applications.PUBLISHED.get(self.name)
         mean, std = published.pixel_stats if published else (self.data.mean, self.data.std)
         axis = -1 if layers.channel_axis() == -1 else -3
-        images = images if hasattr(images, "shape") else np.asarray(images)
+        if not hasattr(images, "shape"):
+            raise UsageError(f"preprocess_input takes an array or a tensor, not a {type(images).__name__}")
         if len(images.shape) < 3 or images.shape[axis] != len(mean):
             raise UsageError(f"preprocess_input takes images of {len(mean)} channels, got shape {tuple(images.shape)}")
         shape = (-1,) if axis == -1 else (-1, 1, 1)
@@ -312,7 +312,7 @@ class Variant:
         Raises:
             UsageError: If the shape is malformed or the image too small for the strides.
         """
-        least = (spec or self.spec).min_size
+        shape, least = plain(shape), (spec or self.spec).min_size
         last = layers.channel_axis() == -1
         order = "(height, width, channels)" if last else "(channels, height, width)"
         if shape is None:
@@ -332,4 +332,4 @@ class Variant:
                 f"pixels, got {sides[0]}x{sides[1]} of input_shape={tuple(shape)}, {order}; use larger images or a "
                 f"CIFAR-sized model"
             )
-        return tuple(map(plain, shape))
+        return tuple(shape)

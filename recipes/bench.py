@@ -153,8 +153,10 @@ def bench(
         raise UsageError("--reference compares on test images: give --data, too")
     words = list(dict.fromkeys(words))
     for word in words:
-        if not word.isprintable():  # also what is no UTF-8, which JSON cannot hold
-            raise UsageError(f"{word!a}: give it a name of printable characters")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!a} is no UTF-8, which reports are written in: rename it") from error
     existing = [Path(word).resolve() for word in words if _suffix(word) == ".tflite"]
     gathering = _Gathering(data, held, modes, io, _Reference.of(original, held), out / FILES, seed, set(existing))
     subjects: list[Subject] = []

@@ -115,7 +115,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
     progress, values = read_checkpoint(path)
     variables = _variables(model)
     if [value.shape for value in values] != [tuple(one.shape) for one in variables]:
-        raise UsageError(f"{path} belongs to another network; start again with --overwrite")
+        raise UsageError(f"{path}, or the one before it, belongs to another network; start again with --overwrite")
     for one, value in zip(variables, values, strict=True):
         one.assign(value)
     return progress

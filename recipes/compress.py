@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -48,6 +48,7 @@ from recipes.sources import Source, hold, open_source
 from recipes.train import batch_size_for, check_pixels, jit_compile
 
 SCHEMA = 1
+RESULTS = "compress.json"
 CHECKPOINT = "checkpoint-{}.npz"  # of each method
 LEARNING_RATES = {"prune": 0.02, "cluster": 0.002, "qat": 1e-3}
 SPARSITY, CLUSTERS = 0.5, 16  # where nothing else is asked for
@@ -110,21 +111,15 @@ def compress(
     check_exportable(model)
     config = completed(config, path)
     out = ensure_folder(out or path.parent / "-".join(config.method))
-    if out.resolve() == path.parent.resolve():
+    if out.resolve() in (path.parent.resolve(), path.resolve().parent):
         raise UsageError(f"--out {out} is the folder of the model itself; choose another")
-    written = out / "compress.json"
-    resumable = resume and (out / "config.json").exists()
-    if written.exists() and not resumable and not overwrite:
-        raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
+    environment = describe_environment()  # before the load is our own
     side, *_ = shape = model.input_shape[1:]
     source = open_source(config.data or "", side)
     check_pixels(config.augment or (), source)
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
-    of_model = {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    settings, usual = asdict(config) | of_model, asdict(CompressConfig())
-    open_runs(out, settings, [config.seed], resume=resume, overwrite=overwrite, defaults=usual)
-    if written.exists():
-        return [Compressed(**row) for row in json.loads(written.read_text())["files"]]
+    if done := _open(out, path, config, resume=resume, overwrite=overwrite):
+        return done
     named = name_classes(model, data.x_test)
     given = to_tflite(
         model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration, min_agreement=0
@@ -152,15 +147,39 @@ def compress(
         "keras_accuracy": float(np.mean(named == data.y_test)),
         "config": asdict(config),
         "backend": keras.backend.backend(),
-        "environment": describe_environment(),
+        "environment": environment,
         "history": histories,
         "files": [asdict(row) for row in rows],
     }
-    with replacing(written) as part:
+    with replacing(out / RESULTS) as part:
         part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    for method in config.method:
-        remove_checkpoint(out / CHECKPOINT.format(method))
+    _remove_checkpoints(out)
     return rows
+
+
+def _open(out: Path, path: Path, config: CompressConfig, *, resume: bool, overwrite: bool) -> list[Compressed] | None:
+    """Prepares the folder, and finds what a run to be resumed has come to, if it has come to its end."""
+    written, going_on = out / RESULTS, resume and (out / "config.json").exists()
+    if written.exists() and not going_on and not overwrite:
+        raise UsageError(f"{out} already holds a compressed model; choose another --out or pass --overwrite")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    settings = {key: value for key, value in asdict(config).items() if value is not None} | {"model_sha256": digest}
+    open_runs(out, settings, [config.seed], resume=resume, overwrite=overwrite, defaults={})
+    if not written.exists():
+        if not going_on:  # nothing there is to pass for a result of this run
+            (out / "model.keras").unlink(missing_ok=True)
+            _remove_checkpoints(out)
+        return None
+    _remove_checkpoints(out)  # of a run that ended between its results and this
+    try:
+        return [Compressed(**row) for row in json.loads(written.read_text())["files"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{written} was not written by this version; start again with --overwrite") from error
+
+
+def _remove_checkpoints(out: Path) -> None:
+    for method in LEARNING_RATES:
+        remove_checkpoint(out / CHECKPOINT.format(method))
 
 
 def _row(name: str, measured: Measurement, named: np.ndarray) -> Compressed:
@@ -262,44 +281,74 @@ def fine_tune(
         targets = Targets(data.classes)
         return data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=epoch, step=step)
 
-    done = Progress()
+    fit: Any = _fit_by_tfmot if isinstance(model, TfmotModel) else _fit
     if isinstance(model, TfmotModel):
         model.compile(optimizer, loss)
-        if checkpoint and is_begun(checkpoint):
-            done, state = read_checkpoint(checkpoint)
-            model.set_state(state)
     else:
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile())
         keras.utils.set_random_seed(config.seed)
         model.optimizer.build(model.trainable_variables)
-        if checkpoint and is_begun(checkpoint):
-            done = load_checkpoint(checkpoint, model)
+    done = _resume(model, checkpoint) if checkpoint and is_begun(checkpoint) else Progress()
     images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits, epoch=done.epoch)
     with bar(method, steps - done.epoch * each) as step:
-        if isinstance(model, keras.Model):
-            saved = [Checkpoints(checkpoint, done, config.seed)] if checkpoint else []
-            history = model.fit(
-                images,
-                epochs=config.epochs,
-                initial_epoch=done.epoch,
-                shuffle=False,  # the batches are
-                verbose=0,
-                callbacks=[*saved, FitProgress(step, config.epochs)],
-            ).history
-            return done.history | {
-                key: [*done.history.get(key, []), *map(float, values)] for key, values in history.items()
-            }
-        for epoch in range(done.epoch, config.epochs):
-            figures = {
-                key: [*done.history.get(key, []), *values] for key, values in model.fit(images, on_step=step).items()
-            }
-            done = Progress(epoch + 1, figures)
-            if checkpoint:
-                save_checkpoint(checkpoint, model.state(), done)
-            if not console.is_terminal:  # a log that says how far it is
-                said = "  ".join(f"{key} {values[-1]:.3f}" for key, values in figures.items())
-                console.print(f"epoch {epoch + 1}/{config.epochs}  {said}")
+        history: dict[str, list[float]] = fit(model, images, config, done, checkpoint, step)
+    return history
+
+
+def _resume(model: keras.Model | TfmotModel, checkpoint: Path) -> Progress:
+    """Goes back to where a training was interrupted."""
+    if isinstance(model, keras.Model):
+        return load_checkpoint(checkpoint, model)
+    done, state = read_checkpoint(checkpoint)
+    try:
+        model.set_state(state)
+    except UsageError as error:
+        raise UsageError(f"{checkpoint}: {error}; start again with --overwrite") from error
+    return done
+
+
+def _fit(
+    model: keras.Model,
+    images: Taught,
+    config: CompressConfig,
+    done: Progress,
+    checkpoint: Path | None,
+    on_step: Callable[..., None],
+) -> dict[str, list[float]]:
+    """The epochs that are left, in this process; the history of all."""
+    saved = [Checkpoints(checkpoint, done, config.seed)] if checkpoint else []
+    fitted = model.fit(
+        images,
+        epochs=config.epochs,
+        initial_epoch=done.epoch,
+        shuffle=False,  # the batches are
+        verbose=0,
+        callbacks=[*saved, FitProgress(on_step, config.epochs)],
+    )
+    return done.history | _longer(done.history, fitted.history)
+
+
+def _fit_by_tfmot(
+    model: TfmotModel,
+    images: Taught,
+    config: CompressConfig,
+    done: Progress,
+    checkpoint: Path | None,
+    on_step: Callable[..., None],
+) -> dict[str, list[float]]:
+    """The epochs that are left, in the other process; the history of all."""
+    for epoch in range(done.epoch, config.epochs):
+        done = Progress(epoch + 1, _longer(done.history, model.fit(images, on_step=on_step)))
+        if checkpoint:
+            save_checkpoint(checkpoint, model.state(), done)
+        if not console.is_terminal:  # a log that says how far it is
+            said = "  ".join(f"{key} {values[-1]:.3f}" for key, values in done.history.items())
+            console.print(f"epoch {done.epoch}/{config.epochs}  {said}")
     return done.history
+
+
+def _longer(before: dict[str, list[float]], then: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {key: [*before.get(key, []), *map(float, values)] for key, values in then.items()}
 
 
 def _gives_logits(model: keras.Model) -> bool:

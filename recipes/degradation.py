@@ -19,7 +19,7 @@ from export.report.formats import titled_table
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
-from recipes.note import check_wishes, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note, write_note
 from recipes.plots import draw_curves
 from recipes.progress import console
 from recipes.train import History, check, check_folder, close_run, finite, save, train
@@ -163,7 +163,7 @@ def _folder(network: Network, out: Path) -> Path:
 
 def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: bool, overwrite: bool) -> None:
     """Notes what decides the experiment in `config.json`, and finds one that is there."""
-    check_wishes(resume=resume, overwrite=overwrite)
+    check_resume_or_overwrite(resume=resume, overwrite=overwrite)
     note = ensure_folder(out) / "config.json"
     own = asdict(config) | {"backend": keras.backend.backend()}
     if note.exists() and not overwrite:

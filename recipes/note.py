@@ -9,7 +9,7 @@ from export.files import replacing
 from keras_resnets import UsageError
 
 
-def check_wishes(*, resume: bool, overwrite: bool) -> None:
+def check_resume_or_overwrite(*, resume: bool, overwrite: bool) -> None:
     """Refuses both at once."""
     if resume and overwrite:
         raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
@@ -30,7 +30,7 @@ def compare_note(
         note: What `write_note` wrote when it was started.
         settings: What decides the run now.
         defaults: Of settings, for the note of an earlier version that had none such.
-        prolongs: Settings that may have larger values now, or more of them.
+        prolongs: Settings that may have larger values now, or, where there are several values, more of them.
 
     Raises:
         UsageError: If a setting differs; it names the first one.
@@ -42,7 +42,7 @@ def compare_note(
     own = _as_json(settings)
     for key in sorted(own.keys() | noted.keys()):
         given, before = own.get(key), noted.get(key)
-        if given != before and not (key in prolongs and before and _prolongs(before, given)):
+        if given != before and not (key in prolongs and _prolongs(before, given)):
             raise UsageError(
                 f"{note} says {key} = {before}, not {given}; resume a run with what it was started with, or choose "
                 f"another --out"
@@ -50,9 +50,10 @@ def compare_note(
 
 
 def _prolongs(before: Any, given: Any) -> bool:
-    if isinstance(before, list):  # of seeds: the files of one lie elsewhere than those of several
-        return len(before) > 1 and set(before) <= set(given or [])
-    return bool(given > before)
+    if isinstance(before, list) and isinstance(given, list):
+        # of seeds: the files of one lie elsewhere than those of several
+        return len(before) > 1 and all(one in given for one in before)
+    return isinstance(before, int | float) and isinstance(given, int | float) and given > before
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:

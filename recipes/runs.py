@@ -11,7 +11,7 @@ import keras
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from keras_resnets import UsageError
-from recipes.note import check_wishes, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note, write_note
 from recipes.scores import summarize
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ def open_runs(
         config: What decides the runs, as JSON takes it; `seed` is the first one's.
         seeds: One seed, whose files lie in `out` itself, or several, each with a folder in it.
         resume: Whether to go on with what is there; where nothing is, runs start.
-        overwrite: Whether to start again where runs are: their files are removed.
+        overwrite: Whether to start again where runs are: those of their files that `FILES` matches are removed.
         defaults: Of settings, for the run of an earlier version that had none such.
         prolongs: Settings that a resumed run may have larger values of.
 
@@ -60,7 +60,7 @@ def open_runs(
     Raises:
         UsageError: If the folder holds runs and neither was asked for, or both were, or the runs there are others.
     """
-    check_wishes(resume=resume, overwrite=overwrite)
+    check_resume_or_overwrite(resume=resume, overwrite=overwrite)
     note = ensure_folder(out) / "config.json"
     own = dict(config) | {"backend": keras.backend.backend(), "seeds": list(seeds)}
     if note.exists() and resume:

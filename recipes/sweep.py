@@ -49,6 +49,7 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     if not names or len(set(names)) < len(names):
         raise UsageError("name at least one model, and each in a folder of another name, by which the results are told")
     configs = {path: completed(config, path) for path in models}
+    trainings = {path: _read_training(path) for path in models}
     target = ensure_folder(out) / "sweep.json"
     results = _read(target)
     given = [one.data or "" for one in configs.values()] + ([results["data"]] if results else [])
@@ -67,12 +68,19 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
         source = open_source(name, model.input_shape[1])
         data, calibration = hold(source, model.input_shape[1:], count=CALIBRATION, seed=config.seed)
         results["test_images"] = len(data.x_test)
-        training = json.loads(path.with_name("config.json").read_text())
         measured = _sweep_one(model, folder, modes, engines, own, source, data, calibration)
-        results["models"][folder.name] = {"training": training} | measured
+        results["models"][folder.name] = {"training": trainings[path]} | measured
         with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
             part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     return rows_of(results)
+
+
+def _read_training(path: Path) -> dict[str, Any]:
+    """What `train` wrote beside a model."""
+    note: dict[str, Any] = json.loads(path.with_name("config.json").read_text())
+    if "model" not in note:
+        raise UsageError(f"{path} is not a model as `keras-resnets train` leaves it, by the config.json beside it")
+    return note
 
 
 def rows_of(results: dict[str, Any]) -> list[Row]:

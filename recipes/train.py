@@ -32,7 +32,7 @@ from recipes.checkpoint import (
 )
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
-from recipes.note import check_wishes, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note, write_note
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
 from recipes.schedules import optimizer_of
@@ -348,7 +348,7 @@ def check_run(out: Path, *, resume: bool, overwrite: bool) -> bool:
         UsageError: As `check_folder`, or if the folder holds an interrupted run and neither `resume` nor `overwrite` is
             set, or one of another configuration.
     """
-    check_wishes(resume=resume, overwrite=overwrite)
+    check_resume_or_overwrite(resume=resume, overwrite=overwrite)
     checkpoint = out / CHECKPOINT
     begun = is_begun(checkpoint) or (resume and _note(checkpoint).exists())  # or killed before its first checkpoint
     interrupted = begun and not overwrite

@@ -34,6 +34,7 @@ class SqueezeNetSpec(Spec):
     """
 
     family: ClassVar[str] = "squeezenet"
+    top_layers: ClassVar[tuple[str, ...]] = ("activation", "conv2d", "dropout")
 
     norm: Norm = "none"
     widths: tuple[tuple[int, ...], ...] = ((128, 128), (256, 256), (384, 384, 512, 512))

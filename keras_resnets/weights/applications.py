@@ -101,9 +101,24 @@ class Published:
         assign(model, arrays, source)
 
     def _build_twin(self, weights: str | Path, include_top: bool, classes: int) -> keras.Model:
+        try:
+            return self._load_twin(weights, include_top, classes)
+        except UsageError as error:
+            if include_top or weights == "imagenet":
+                raise
+            try:
+                whole = _by_stable_name(self._load_twin(weights, True, classes))  # a file with the top that is left out
+            except UsageError:
+                raise error from None
+            twin = self._load_twin(None, False, classes)
+            for name, layer in _by_stable_name(twin).items():
+                layer.set_weights(whole[name].get_weights())
+            return twin
+
+    def _load_twin(self, weights: str | Path | None, include_top: bool, classes: int) -> keras.Model:
         arguments = {"include_top": include_top, "classes": classes, **self.arguments}
         try:
-            if not str(weights).endswith(".weights.h5"):
+            if weights is not None and not str(weights).endswith(".weights.h5"):
                 return _builder(self.builder)(weights=str(weights), **arguments)
             twin = _builder(self.builder)(weights=None, **arguments)
         except Exception as error:  # Keras raises a bare Exception when a download fails
@@ -111,13 +126,11 @@ class Published:
                 raise
             what = "keras.applications" if weights == "imagenet" else str(weights)
             reason = " ".join(str(error).split())
-            way = (
-                ""
-                if weights != "imagenet" or isinstance(error, ValueError)
-                else "; download the file elsewhere and give its path"
-            )
+            failed = weights == "imagenet" and not isinstance(error, ValueError)
+            way = "; download the file elsewhere and give its path" if failed else ""
             raise UsageError(f"weights: {what} gives no weights for {self.builder}: {reason}{way}") from error
-        own.load(twin, Path(weights))
+        if weights is not None:
+            own.load(twin, Path(weights))
         return twin
 
     def _collect(self, model: keras.Model, twin: keras.Model, source: str) -> Arrays:

@@ -2,17 +2,17 @@
 
 import re
 import warnings
-from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 
 from keras_resnets.errors import UsageError
 
+Shapes = tuple[tuple[int, ...], ...]  # of the weights of a layer
+
 # Layers without weights that a caller adds or leaves out in front of the network or behind it.
-TOP = ("activation", "dense", "dropout", "flatten")
 AROUND = ("global_average_pooling2d", "global_max_pooling2d", "input_layer", "normalization")
 
 
@@ -38,13 +38,13 @@ def check_exists(path: Path) -> None:
         raise UsageError(f"weights: no file {path}; give the path of a weights file, or None")
 
 
-def load(model: keras.Model, path: Path, *, include_top: bool = True) -> None:
-    """Loads a `.weights.h5` file into the model, without its top also that of the network with one.
+def load(model: keras.Model, path: Path, top: Collection[str] = ()) -> None:
+    """Loads a `.weights.h5` file into the model; see `has_layers_of`.
 
     Raises:
         UsageError: If the file is damaged, or of another network. The model may then hold some of it.
     """
-    if not has_layers_of(model, path, include_top=include_top):
+    if not has_layers_of(model, path, top):
         raise UsageError(
             f"weights: {path} does not fit {model.name}: it is damaged, or of a network with other layers; "
             f"build the network that wrote it, with the same options, classes and classifier_activation"
@@ -58,34 +58,36 @@ def load(model: keras.Model, path: Path, *, include_top: bool = True) -> None:
         raise UsageError(f"weights: {path} does not fit {model.name}: {reason}") from error
 
 
-def has_layers_of(model: keras.Model, path: Path, *, include_top: bool = True) -> bool:
-    """Whether a `.weights.h5` file was written by a model with as many layers of each class and shape.
-
-    Where the model is without its top, the file may have more of those that a classifier is made of. These are the last
-    of their class, and Keras passes over what has a number that the model has not.
+def has_layers_of(model: keras.Model, path: Path, top: Collection[str] = ()) -> bool:
+    """Whether a `.weights.h5` file was written by a model with the same layers of each class, by their shapes.
 
     Keras files a layer under its class and a running number, whatever its name: a network with other layers could load
     what happens to fit without a word. Layers without weights count, too: they tell paddings and droppings apart, and
     these move the running numbers. Networks that differ in a layer's settings alone look the same.
+
+    Args:
+        model: The network.
+        path: The file.
+        top: Classes of layers of which the file may have more behind those of the model, which Keras passes over.
     """
-    found: Counter[tuple[str, tuple[Any, ...]]] = Counter()
+    found: dict[str, list[tuple[int, Shapes]]] = {}
     try:
         with h5py.File(path) as file:
             for key, layer in file.get("layers", {}).items():
+                kind, number = re.fullmatch(r"(.+?)(?:_(\d+))?", key).groups()  # type: ignore[union-attr]
                 shapes = tuple(array.shape for _, array in sorted(layer.get("vars", {}).items()))
-                found[re.sub(r"_\d+$", "", key), shapes] += 1
+                found.setdefault(kind, []).append((int(number or 0), shapes))
     except (OSError, AttributeError):
         return False
-    expected = Counter(
-        (snake_case(type(layer).__name__), tuple(tuple(weight.shape) for weight in layer.weights))
-        for layer in model.layers
-    )
-    more = {} if include_top else {layer: count for layer, count in (found - expected).items() if layer[0] in TOP}
-    return _without_surroundings(found - Counter(more)) == _without_surroundings(expected)
-
-
-def _without_surroundings(layers: Counter[tuple[str, tuple[Any, ...]]]) -> dict[tuple[str, tuple[Any, ...]], int]:
-    return {layer: count for layer, count in layers.items() if layer[0] not in AROUND}
+    expected: dict[str, list[Shapes]] = {}
+    for layer in model.layers:
+        shapes = tuple(tuple(weight.shape) for weight in layer.weights)
+        expected.setdefault(snake_case(type(layer).__name__), []).append(shapes)
+    for kind in (found.keys() | expected.keys()) - set(AROUND):
+        theirs, ours = [shapes for _, shapes in sorted(found.get(kind, []))], expected.get(kind, [])
+        if theirs[: len(ours)] != ours or (len(theirs) > len(ours) and kind not in top):
+            return False
+    return True
 
 
 def snake_case(name: str) -> str:

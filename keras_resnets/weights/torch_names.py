@@ -13,7 +13,8 @@ import keras
 from keras_resnets.errors import UsageError
 from keras_resnets.weights.naming import Rename, by_rules
 
-CLASSIFIERS = ("head_conv", "head_dense1", "head_dense2", "head_dense")  # layers of them, the convolution SqueezeNet's
+# Layers of classifiers. The convolution is SqueezeNet's; others, who have one of that name, keep it without their top.
+CLASSIFIERS = ("head_conv", "head_dense1", "head_dense2", "head_dense")
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,29 @@ def pruned(trained, data):
 def test_the_state_of_another_is_refused_and_leaves_the_model_as_it_was(pruned, data):
     started, _ = pruned
     before, state = started.predict(data.x_test), started.state()
-    for wrong in (state[:-1], [*state[1:], state[0]]):
+    for wrong in (state[:-1], [*state[1:], state[0]], [one.astype("float16") for one in state]):
         with pytest.raises(UsageError, match="the state is of another model"):
             started.set_state(wrong)
     np.testing.assert_array_equal(started.predict(data.x_test), before)
+    started.set_state([np.zeros_like(one) for one in state])
+    assert not np.array_equal(started.predict(data.x_test), before)
     started.set_state(state)
+    np.testing.assert_array_equal(started.predict(data.x_test), before)
     for one, other in zip(started.state(), state, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.once
+def test_a_layer_with_fewer_weights_of_a_sign_than_values_is_not_clustered(trained, data):
+    sparse = keras.models.clone_model(trained)
+    sparse.set_weights(trained.get_weights())
+    layer = next(one for one in sparse.layers if isinstance(one, keras.layers.Conv2D))
+    kernel = np.zeros(layer.kernel.shape, "float32")
+    kernel.flat[:7] = np.linspace(0.1, 0.7, 7)
+    layer.set_weights([kernel, *layer.get_weights()[1:]])
+    started = cluster(sparse, 8, keep="sparsity")
+    fine_tuned(started, data)
+    assert len(np.unique(kernels(started.strip())[layer.name])) == 8  # and zero
 
 
 def test_pruning_makes_zeros_and_leaves_the_source_alone(trained, pruned, data):

@@ -51,6 +51,19 @@ def test_headless_file_of_keras_applications_gives_the_same_features(name, tmp_p
     assert_equal(run(ours, noise(64)), run(twin, noise(64)))
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("file", ["twin.h5", "twin.weights.h5"])
+@pytest.mark.parametrize("name", ["mobilenetv1_x0_25", pytest.param("resnet50v2", marks=pytest.mark.slow)])
+def test_a_file_with_a_top_gives_the_features_of_one_without(name, file, tmp_path):
+    twin = build_twin(name)
+    (twin.save_weights if file.endswith(".weights.h5") else twin.save)(tmp_path / file)
+    ours = create_model(name, weights=tmp_path / file, include_top=False, input_shape=(64, 64, 3))
+    bare = build_twin(name, include_top=False, input_shape=(64, 64, 3))
+    for layer in bare.layers:
+        layer.set_weights(twin.get_layer(layer.name).get_weights() if layer.weights else [])
+    assert_equal(run(ours, noise(64)), run(bare, noise(64)))
+
+
 @pytest.mark.parametrize("name", ["resnet50", "mobilenetv1_x0_25", pytest.param("densenet121", marks=pytest.mark.once)])
 def test_raw_pixels_are_normalised_as_the_weights_were_trained(name, tmp_path):
     """One network a kind of normalisation; "caffe" swaps red and blue."""

@@ -242,7 +242,8 @@ def test_channels_first_is_the_same_network_and_stays_so_in_its_file(tmp_path):
 def test_numbers_of_numpy_and_lists_are_what_they_stand_for():
     labels = np.array([0, 1, 2])
     options = {"classes": labels.max() + 1, "depths": list(np.array([1, 1])), "widths": [np.int64(8), 16]}
-    model = build_tiny("cifar_a", dropout=np.float32(0.5), input_shape=tuple(np.array([16, 16, 3])), **options)
+    options |= {"dropout": np.float32(0.5), "zero_init_residual": np.True_, "input_shape": np.array([16, 16, 3])}
+    model = build_tiny("cifar_a", pixel_stats=(np.zeros(3), np.ones(3, "float32")), **options)
     assert model.output_shape == (None, 3)
     spec = dataclasses.replace(get_variant("resnet20").spec, depths=[1, 1], widths=[np.int64(8), 16])
     assert (spec.depths, spec.widths) == ((1, 1), (8, 16))
@@ -295,7 +296,8 @@ def test_shapes_are_told_in_the_order_of_the_images(monkeypatch):
         ({"input_shape": (32.0, 32.0, 3)}, "three positive numbers"),
         ({"classifier_activation": "nope"}, "no activation of that name"),
         ({"pixel_stats": 5}, "give .means, standard deviations."),
-        ({"pixel_stats": ("abc", "def")}, "means are finite"),
+        ({"pixel_stats": ("abc", "def")}, "one of each a channel"),
+        ({"pixel_stats": (np.array(1.0), np.array(2.0))}, "one of each a channel"),
         ({"pixel_stats": ([0.0, None, 0.0], [1.0] * 3)}, "means are finite"),
         ({"pixel_stats": ([0.0] * 3, [1.0, 0.0, 1.0])}, "standard deviations finite and above 0"),
         ({"pixel_stats": ([0.0, np.nan, 0.0], [1.0] * 3)}, "means are finite"),
@@ -351,7 +353,7 @@ def test_weights_come_back_from_a_path(tmp_path):
         build_tiny("cifar_b", weights=path)
 
 
-@pytest.mark.parametrize("key", [key for key in sorted(TINY) if not key.startswith("squeezenet")])
+@pytest.mark.parametrize("key", sorted(TINY))
 def test_a_network_without_its_top_takes_the_weights_of_one_with(key, tmp_path):
     whole = randomize(build_tiny(key))
     whole.save_weights(tmp_path / "some.weights.h5")
@@ -362,6 +364,14 @@ def test_a_network_without_its_top_takes_the_weights_of_one_with(key, tmp_path):
             np.testing.assert_array_equal(weight, known[f"{layer.name}/{weight.name}"])
     with pytest.raises(UsageError, match="does not fit"):
         build_tiny(key, weights=tmp_path / "some.weights.h5", classes=5)
+
+
+def test_a_deeper_network_is_not_taken_for_one_with_a_top(tmp_path):
+    deep = create_model("vgg16", include_top=False, norm="none", input_shape=(32, 32, 3), widths=(4, 4), depths=(1, 2))
+    deep.save_weights(tmp_path / "some.weights.h5")
+    options = {"norm": "none", "input_shape": (32, 32, 3), "widths": (4, 4), "depths": (1, 1)}
+    with pytest.raises(UsageError, match="does not fit"):
+        create_model("vgg16", include_top=False, weights=tmp_path / "some.weights.h5", **options)
 
 
 def test_tiny_specs_cover_every_family():

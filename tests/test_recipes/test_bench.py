@@ -287,7 +287,7 @@ def test_a_report_stands_beside_what_was_measured_before_an_interruption(trained
 
 
 def test_a_name_that_json_cannot_hold_is_one_line(tmp_path):
-    with pytest.raises(UsageError, match="printable"):
+    with pytest.raises(UsageError, match="no UTF-8"):
         run(["\udcff.tflite"], tmp_path)
 
 

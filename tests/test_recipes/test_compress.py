@@ -61,23 +61,20 @@ def test_pruning_and_qat_by_the_native_engine(path, data):
 
 
 @pytest.mark.parametrize(
-    ("config", "epoch"),
+    ("config", "killed_at_save"),
     [
-        (
-            CompressConfig(method=("prune",), epochs=3, then="float32"),
-            2,
-        ),  # the call of save_checkpoint that is the last
+        (CompressConfig(method=("prune",), epochs=3, then="float32"), 2),
         pytest.param(CompressConfig(method=("cluster",), epochs=2, then="float32"), 1, marks=pytest.mark.once),
         pytest.param(CompressConfig(method=("prune", "qat"), epochs=2), 3, marks=pytest.mark.once),
         pytest.param(CompressConfig(method=("qat",), engine="tfmot", epochs=2), 1, marks=pytest.mark.once),
     ],
 )
-def test_an_interrupted_compression_comes_to_the_same(path, config, epoch, tmp_path, monkeypatch):
+def test_an_interrupted_compression_comes_to_the_same(path, config, killed_at_save, tmp_path, monkeypatch):
     whole = compress(path, config, tmp_path / "whole")
     out, saved = tmp_path / "killed", []
 
     def save(*args):
-        if len(saved) == epoch:
+        if len(saved) == killed_at_save:
             raise KeyboardInterrupt
         saved.append(args[-1].epoch)
         save_checkpoint(*args)
@@ -93,6 +90,7 @@ def test_an_interrupted_compression_comes_to_the_same(path, config, epoch, tmp_p
     with pytest.raises(UsageError, match=r"says epochs = \d, not 9"):
         compress(path, replace(config, epochs=9), out, resume=True)
     resumed = compress(path, config, out, resume=True)
+    assert not list(out.glob("checkpoint*"))
     for one, other in zip(whole, resumed, strict=True):
         assert (tmp_path / "whole" / one.file).read_bytes() == (out / other.file).read_bytes()
     histories = [json.loads((folder / "compress.json").read_text())["history"] for folder in (tmp_path / "whole", out)]
@@ -101,9 +99,65 @@ def test_an_interrupted_compression_comes_to_the_same(path, config, epoch, tmp_p
     assert compress(path, config, out, resume=True) == resumed  # nothing is left to do
 
 
-def test_the_model_itself_is_not_replaced(path):
+@pytest.mark.once
+def test_a_compression_that_ended_before_its_results_or_behind_them_is_resumed(path, tmp_path, monkeypatch):
+    config = CompressConfig(method=("prune", "cluster"), epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("recipes.compress.measure", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compress(path, config, tmp_path)
+    kept = {file.name: file.read_bytes() for file in tmp_path.glob("checkpoint*")}
+    assert len(kept) == 2
+    rows = compress(path, config, tmp_path, resume=True)
+    for name, content in kept.items():  # as if it had been killed before it removed them
+        (tmp_path / name).write_bytes(content)
+    assert compress(path, config, tmp_path, resume=True) == rows
+    assert not list(tmp_path.glob("checkpoint*"))
+    (tmp_path / "compress.json").write_text('{"files": [{}]}')
+    with pytest.raises(UsageError, match=r"compress\.json was not written by this version"):
+        compress(path, config, tmp_path, resume=True)
+
+
+@pytest.mark.once
+def test_starting_again_keeps_nothing_that_could_pass_for_its_result(path, tmp_path, monkeypatch):
+    config = CompressConfig(method=("qat",), epochs=1)
+    compress(path, config, tmp_path)
+    monkeypatch.setattr("recipes.compress.start", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        compress(path, config, tmp_path, overwrite=True)
+    assert not (tmp_path / "model.keras").exists()
+    assert not (tmp_path / "compress.json").exists()
+
+
+@pytest.mark.once
+def test_another_model_is_not_resumed(path, trained, tmp_path):
+    config = CompressConfig(
+        method=("qat",), epochs=1, data=json.loads(path.with_name("config.json").read_text())["data"]
+    )
+    other = keras.models.clone_model(trained)
+    other.save(tmp_path / "other.keras")
+    compress(path, config, tmp_path / "out")
+    with pytest.raises(UsageError, match="says model_sha256"):
+        compress(tmp_path / "other.keras", config, tmp_path / "out", resume=True)
+
+
+@pytest.mark.once
+def test_what_is_compressed_knows_its_data_and_is_no_model_of_a_sweep(path, tmp_path):
+    compress(path, CompressConfig(method=("cluster",), epochs=1), tmp_path / "out")
+    again = completed(CompressConfig(), tmp_path / "out" / "model.keras")
+    assert again.data == json.loads(path.with_name("config.json").read_text())["data"]
+    assert again.weight_decay == 0.0
+    with pytest.raises(UsageError, match="not a model as `keras-resnets train` leaves it"):
+        sweep([tmp_path / "out" / "model.keras"], ["float32"], [], 1, tmp_path / "sweep")
+
+
+def test_the_model_itself_is_not_replaced(path, tmp_path):
     with pytest.raises(UsageError, match="the folder of the model itself"):
         compress(path, CompressConfig(), path.parent, overwrite=True)
+    (tmp_path / "config.json").write_bytes(path.with_name("config.json").read_bytes())
+    (tmp_path / "linked.keras").symlink_to(path)
+    with pytest.raises(UsageError, match="the folder of the model itself"):
+        compress(tmp_path / "linked.keras", CompressConfig(), path.parent, overwrite=True)
 
 
 def test_the_training_says_what_the_settings_do_not(path, tmp_path):
