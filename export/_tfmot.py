@@ -116,8 +116,12 @@ class Clustered:
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
 
         def wrap(layer: Any) -> Any:
-            large = isinstance(layer, KINDS) and _values(layer, keep) > clusters
-            return cluster(layer, **options) if large else layer
+            if not isinstance(layer, KINDS):
+                return layer
+            if _values(layer, keep) > clusters:
+                return cluster(layer, **options)
+            layer.trainable = layer.trainable and not keep  # it would lose its zeros
+            return layer
 
         self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
 

@@ -256,7 +256,7 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
 
 
 def _number(value: float) -> str:
-    return count(int(value)) if value.is_integer() else f"{value:,.4g}"
+    return count(int(value)) if float(value).is_integer() else f"{value:,.4g}"
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
