@@ -281,7 +281,6 @@ def fine_tune(
         targets = Targets(data.classes)
         return data.training(size, seed=config.seed, targets=targets, transforms=transforms, epoch=epoch, step=step)
 
-    fit: Any = _fit_by_tfmot if isinstance(model, TfmotModel) else _fit
     if isinstance(model, TfmotModel):
         model.compile(optimizer, loss)
     else:
@@ -291,8 +290,7 @@ def fine_tune(
     done = _resume(model, checkpoint) if checkpoint and is_begun(checkpoint) else Progress()
     images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits, epoch=done.epoch)
     with bar(method, steps - done.epoch * each) as step:
-        history: dict[str, list[float]] = fit(model, images, config, done, checkpoint, step)
-    return history
+        return _fit(model, images, config, done, checkpoint, step)
 
 
 def _resume(model: keras.Model | TfmotModel, checkpoint: Path) -> Progress:
@@ -308,35 +306,25 @@ def _resume(model: keras.Model | TfmotModel, checkpoint: Path) -> Progress:
 
 
 def _fit(
-    model: keras.Model,
+    model: keras.Model | TfmotModel,
     images: Taught,
     config: CompressConfig,
     done: Progress,
     checkpoint: Path | None,
     on_step: Callable[..., None],
 ) -> dict[str, list[float]]:
-    """The epochs that are left, in this process; the history of all."""
-    saved = [Checkpoints(checkpoint, done, config.seed)] if checkpoint else []
-    fitted = model.fit(
-        images,
-        epochs=config.epochs,
-        initial_epoch=done.epoch,
-        shuffle=False,  # the batches are
-        verbose=0,
-        callbacks=[*saved, FitProgress(on_step, config.epochs)],
-    )
-    return done.history | _longer(done.history, fitted.history)
-
-
-def _fit_by_tfmot(
-    model: TfmotModel,
-    images: Taught,
-    config: CompressConfig,
-    done: Progress,
-    checkpoint: Path | None,
-    on_step: Callable[..., None],
-) -> dict[str, list[float]]:
-    """The epochs that are left, in the other process; the history of all."""
+    """Trains for the epochs that are left; the history of all."""
+    if isinstance(model, keras.Model):
+        saved = [Checkpoints(checkpoint, done, config.seed)] if checkpoint else []
+        fitted = model.fit(
+            images,
+            epochs=config.epochs,
+            initial_epoch=done.epoch,
+            shuffle=False,  # the batches are
+            verbose=0,
+            callbacks=[*saved, FitProgress(on_step, config.epochs)],
+        )
+        return done.history | _longer(done.history, fitted.history)
     for epoch in range(done.epoch, config.epochs):
         done = Progress(epoch + 1, _longer(done.history, model.fit(images, on_step=on_step)))
         if checkpoint:
