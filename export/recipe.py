@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,3 +109,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return recipe if (known.sha256 or digest) == digest else {}
+
+
+def mode_of(recipe: Mapping[str, Any]) -> str | None:
+    """The mode of a file by its recipe; None without one.
+
+    With the engine of quantization-aware training, and the type of input and output where that is not float32.
+    """
+    if not recipe:
+        return None
+    training = f", QAT {recipe['aware']}" if recipe.get("aware") else ""
+    ends = f", {recipe['io']} io" if recipe.get("io", "float32") != "float32" else ""
+    return f"{recipe['mode']['name']}{training}{ends}"

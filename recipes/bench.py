@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from export import Calibration, load_model, to_tflite
-from export.bench import mode_of
 from export.calibrate import DEFAULT_COUNT
 from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
@@ -25,8 +24,8 @@ from export.layers import in_float32
 from export.metadata import Metadata, check_metadata, read_labels, read_normalization
 from export.qat import is_quantize_aware
 from export.quantize import Io, get_mode
-from export.recipe import fingerprint, read_recipe, recipe_path, write_recipe
-from export.report.bench import write_report
+from export.recipe import fingerprint, mode_of, read_recipe, recipe_path, write_recipe
+from export.report.bench import Opening, write_report
 from export.results import Entry, Rejected, Results, write_results
 from export.runtimes import Runtime, Subject
 from export.runtimes.android import Android
@@ -169,7 +168,7 @@ def bench(
                     if isinstance(candidate, Rejected):
                         rejected.append(candidate)
                         continue
-                    entry, subject = gathering.describe(candidate)
+                    entry, subject = describe_file(candidate, held, seed)
                     entries.append(entry)
                     subjects.append(subject)
             except UsageError as mistake:
@@ -179,7 +178,7 @@ def bench(
         raise UsageError("; ".join(dict.fromkeys(one.reason for one in rejected)))
     if any(isinstance(runtime, Browser) for runtime in runtimes):
         environment["litert.js"] = VERSION
-    results = Results(
+    described = Results(
         environment=environment,
         data=data.name if data else None,
         seed=seed,
@@ -187,6 +186,25 @@ def bench(
         entries=tuple(_told_apart(entries)),
         rejected=tuple(rejected),
     )
+    return measure_on(runtimes, described, subjects, out)
+
+
+def measure_on(
+    runtimes: Sequence[Runtime],
+    results: Results,
+    subjects: Sequence[Subject],
+    out: Path,
+    opening: Opening | None = None,
+) -> Results:
+    """Measures described files on runtimes; writes `results.json` and report anew behind each of them.
+
+    Args:
+        runtimes: See `choose_runtimes`.
+        results: What is known without them.
+        subjects: The files of its entries.
+        out: Folder.
+        opening: What the report tells before the measurements.
+    """
     ensure_folder(out)
     for runtime in runtimes:
         with bar(f"measure: {runtime.name}", runtime.steps(len(subjects))) as step:
@@ -195,7 +213,7 @@ def bench(
         peak = runtime.peak if isinstance(runtime, OnLiteRT) else results.peak
         results = replace(results, entries=measured, peak=peak)
         write_results(results, out / "results.json")  # what was measured is not lost with what comes
-        write_report(results, out)
+        write_report(results, out, opening)
     return results
 
 
@@ -289,50 +307,6 @@ class _Gathering:
                 _mark_untrained(file)
                 yield Candidate(word, file, trained=False)
 
-    def describe(self, candidate: Candidate) -> tuple[Entry, Subject]:
-        """Opens a file in LiteRT and classifies the test images.
-
-        Raises:
-            UsageError: If it does not run there or the images do not fit it.
-        """
-        runner = LiteRT(candidate.path)
-        content = candidate.path.read_bytes()
-        contents, recipe = describe(content), read_recipe(candidate.path)
-        mean, std = read_normalization(content) or (None, None)
-        data = self.held(runner.input_shape)[0] if self.held and candidate.trained else None
-        images = _noise(runner.input_shape, self.seed) if data is None else data.x_test
-        if data:
-            runner.check_fit(data.x_test, data.y_test)
-            named = runner.classify(images)
-        else:
-            named = None
-            runner.load(images[0])
-            runner.invoke()  # a file that fails at work is found here
-        entry = Entry(
-            word=candidate.word,
-            name=f"{recipe.get('model', candidate.path.stem)} {mode_of(recipe) or ''}".strip(),
-            model=recipe.get("model", candidate.path.stem),
-            mode=mode_of(recipe),
-            file=candidate.path.name,
-            sha256=hashlib.sha256(content).hexdigest(),
-            bytes=len(content),
-            trained=candidate.trained,
-            parameters=recipe.get("parameters"),
-            macs=recipe.get("macs"),
-            input=runner.input,
-            output=runner.output,
-            operations=contents.operations,
-            float_operations=contents.float_operations,
-            labels=read_labels(content),
-            mean=mean,
-            std=std,
-            quantization=_quantization(recipe),
-            images=None if data is None else len(images),
-            accuracy=None if data is None else float(np.mean(named == data.y_test)),
-            agreement=None if candidate.named is None else float(np.mean(named == candidate.named)),
-        )
-        return entry, Subject(candidate.path, images, entry.macs, arithmetic(content))
-
     def _export(
         self, word: str, model: keras.Model, stem: str, metadata: Metadata | None = None
     ) -> Iterator[Path | Rejected]:
@@ -365,6 +339,56 @@ class _Gathering:
         if self.data and self.held and self.data.fits(shape):
             return self.held(shape)[1]
         return Calibration(_noise(shape, self.seed), "noise")
+
+
+def describe_file(candidate: Candidate, held: Held | None, seed: int) -> tuple[Entry, Subject]:
+    """Opens a file in LiteRT and classifies the test images.
+
+    Args:
+        candidate: The file.
+        held: Where the images come from; None: there are none.
+        seed: Seed of the noise that stands for them then.
+
+    Raises:
+        UsageError: If it does not run there or the images do not fit it.
+    """
+    runner = LiteRT(candidate.path)
+    content = candidate.path.read_bytes()
+    contents, recipe = describe(content), read_recipe(candidate.path)
+    mean, std = read_normalization(content) or (None, None)
+    data = held(runner.input_shape)[0] if held and candidate.trained else None
+    images = _noise(runner.input_shape, seed) if data is None else data.x_test
+    if data:
+        runner.check_fit(data.x_test, data.y_test)
+        named = runner.classify(images)
+    else:
+        named = None
+        runner.load(images[0])
+        runner.invoke()  # a file that fails at work is found here
+    entry = Entry(
+        word=candidate.word,
+        name=f"{recipe.get('model', candidate.path.stem)} {mode_of(recipe) or ''}".strip(),
+        model=recipe.get("model", candidate.path.stem),
+        mode=mode_of(recipe),
+        file=candidate.path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        trained=candidate.trained,
+        parameters=recipe.get("parameters"),
+        macs=recipe.get("macs"),
+        input=runner.input,
+        output=runner.output,
+        operations=contents.operations,
+        float_operations=contents.float_operations,
+        labels=read_labels(content),
+        mean=mean,
+        std=std,
+        quantization=_quantization(recipe),
+        images=None if data is None else len(images),
+        accuracy=None if data is None else float(np.mean(named == data.y_test)),
+        agreement=None if candidate.named is None else float(np.mean(named == candidate.named)),
+    )
+    return entry, Subject(candidate.path, images, entry.macs, arithmetic(content))
 
 
 def _labels_beside(path: Path, model: keras.Model) -> Metadata | None:

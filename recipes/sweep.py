@@ -3,19 +3,22 @@
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
+from rich.table import Table
 
-from export import Calibration, export_modes, load_model, measure, quantize_aware, to_tflite
-from export.bench import Row, tabulate
+from export import Calibration, Measurement, export_modes, load_model, measure, quantize_aware, to_tflite
 from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
+from export.flatbuffer import describe
 from export.layers import in_float32
+from export.recipe import mode_of, read_recipe
+from export.report.formats import NOT_MEASURED, count, milliseconds, percent, ratio, titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
 from recipes.compress import CALIBRATION, completed, fine_tune
@@ -25,6 +28,43 @@ from recipes.progress import bar
 from recipes.sources import Source, hold, open_source
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of a model.
+
+    Attributes:
+        model: Name of the model.
+        mode: Name of the mode it was exported with, and the engine of quantization-aware training where there was any.
+        file: Name of the file.
+        parameters: Trainable parameters.
+        macs: Multiply-accumulates for one image; None where the model uses a layer twice.
+        bytes: Size of the file.
+        accuracy: Share of the test images classified correctly.
+        agreement: Share of the test images on which the file names the same class as the Keras model.
+        p50_ms: Median latency of one image, milliseconds.
+        p90_ms: Latency that nine of ten runs stay below, milliseconds.
+        speedup: p50 of the model's float32 file over this one's; None where there is no such file.
+        float_operations: Operations that compute in floating point.
+        runs: Number of timed runs.
+        threads: Threads of the interpreter.
+    """
+
+    model: str
+    mode: str
+    file: str
+    parameters: int
+    macs: int | None
+    bytes: int
+    accuracy: float
+    agreement: float
+    p50_ms: float
+    p90_ms: float
+    speedup: float | None
+    float_operations: int
+    runs: int
+    threads: int
 
 
 def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], epochs: int, out: Path) -> list[Row]:
@@ -128,5 +168,58 @@ def _sweep_one(
         "accuracy": float(np.mean(named == data.y_test)),
         "fine_tuning": {"epochs": config.epochs, "seed": config.seed},
         "environment": environment,
-        "files": [asdict(row) for row in tabulate(measured, [named] * len(measured))],
+        "files": [asdict(row) for row in rows_from(measured, named)],
     }
+
+
+def rows_from(measurements: Sequence[Measurement], named: np.ndarray) -> list[Row]:
+    """The files of one model, with what the recipe beside each says of it.
+
+    Args:
+        measurements: The measured files.
+        named: Classes that the Keras model names on the same images, shape (n,).
+    """
+    recipes = [read_recipe(measurement.path) for measurement in measurements]
+    modes = [str(mode_of(recipe)) for recipe in recipes]
+    base = {mode: m.p50_ms for mode, m in zip(modes, measurements, strict=True)}.get("float32")
+    return [
+        Row(
+            model=recipe["model"],
+            mode=mode,
+            file=m.path.name,
+            parameters=recipe["parameters"],
+            macs=recipe["macs"],
+            bytes=m.bytes,
+            accuracy=m.accuracy,
+            agreement=float(np.mean(m.predictions == named)),
+            p50_ms=m.p50_ms,
+            p90_ms=m.p90_ms,
+            speedup=base and base / m.p50_ms,
+            float_operations=describe(m.path.read_bytes()).float_operations,
+            runs=m.runs,
+            threads=m.threads,
+        )
+        for m, mode, recipe in zip(measurements, modes, recipes, strict=True)
+    ]
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """The rows as a table for the terminal, a line between models."""
+    drawn = titled_table(title)
+    for column in ("model", "mode", "bytes", "accuracy", "agreement", "p50 ms", "p90 ms", "speed-up"):
+        is_name = column == "model"  # on a narrow terminal long names fold, figures never do
+        justify: Literal["left", "right"] = "left" if column in ("model", "mode") else "right"
+        drawn.add_column(column, justify=justify, no_wrap=not is_name, overflow="fold")
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        drawn.add_row(
+            row.model,
+            row.mode,
+            count(row.bytes),
+            percent(row.accuracy),
+            percent(row.agreement),
+            milliseconds(row.p50_ms),
+            milliseconds(row.p90_ms),
+            NOT_MEASURED if row.speedup is None else ratio(row.speedup),
+            end_section=after is None or after.model != row.model,
+        )
+    return drawn

@@ -16,11 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from export.bench import Row
 from export.quantize import MODES
-from export.report.columns import short_columns, smallest_accelerator
-from export.report.rows import draw_accuracy_latency, markdown_table
+from export.report.bench import markdown_table
+from export.report.columns import ACCURACY, latency, plain_columns, short_columns, smallest_accelerator, speedup
+from export.report.scatter import choose_style, plot
 from export.results import json_schema, read_results
 from keras_resnets import Variant, families
 from keras_resnets.summary import read_figures
@@ -29,6 +30,7 @@ from recipes.config import TrainConfig
 from recipes.configs import find_config, list_configs
 from recipes.degradation import LAST, Network, Outcome, sentences
 from recipes.plots import draw_curves
+from recipes.sweep import Row
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -99,23 +101,34 @@ def modes() -> str:
     return "\n".join(lines)
 
 
-def rows() -> list[Row]:
-    return [Row(**entry) for entry in json.loads(QUICKSTART.read_text())["files"]]
-
-
 def quickstart() -> str:
-    results = json.loads(QUICKSTART.read_text())
-    environment, config = results["environment"], results["models"][0]["config"]
-    first = results["files"][0]
+    results = read_results(QUICKSTART)
+    environment, faster = results.environment, speedup(results.entries)
+    first, *_ = timings = [time for entry in results.entries for time in entry.litert.timings]
     note = (
-        f"Measured by `make quickstart`: {results['data']['name']}, {config['epochs']} epochs, seed {config['seed']} "
-        f"(n = 1), {results['data']['test']} test images; {environment['processor']}, {environment['cores']} cores, "
-        f"LiteRT {environment['ai-edge-litert']}, Keras {environment['keras']} on {config['backend']}, "
-        f"{first['threads']} thread, at least {min(one['runs'] for one in results['files'])} runs a file in turns."
+        f"Measured by `make quickstart`: {results.data}, {environment['training']}, seed {results.seed} (n = 1), "
+        f"{results.entries[0].images} test images; {environment['processor']}, {environment['cores']} cores, "
+        f"LiteRT {environment['ai-edge-litert']}, Keras {environment['keras']}, {first.threads} thread, at least "
+        f"{min(time.runs for time in timings)} runs a file in turns."
     )
-    slow = [f"{row.model} {row.mode} ({row.speedup:.2f}x)" for row in rows() if row.speedup and row.speedup < SLOWER]
+    ratios = {f"{entry.name} ({faster.text(entry)})": faster.number(entry) for entry in results.entries}
+    slow = [name for name, ratio in ratios.items() if ratio and ratio < SLOWER]
     warning = f" Slower than float32 on this processor: {', '.join(slow)}." if slow else ""
-    return f"{markdown_table(rows())}\n\n{note}{warning}"
+    return f"{markdown_table(results, plain_columns(results))}\n\n{note}{warning}"
+
+
+def tradeoff() -> Figure:
+    """The report's plot of accuracy against latency, with the legend that the page has beside it."""
+    entries = read_results(QUICKSTART).entries
+    style = choose_style(entries)
+    figure, _ = plot(latency(entries), ACCURACY, entries, style)
+    figure.set_size_inches(9, 4.5)
+    handles = [Line2D([], [], color=color, linewidth=3, label=model) for model, color in style.colors.items()]
+    handles += [
+        Line2D([], [], color="gray", linestyle="", marker=marker, label=mode) for mode, marker in style.markers.items()
+    ]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure
 
 
 def cost() -> str:
@@ -454,5 +467,5 @@ if __name__ == "__main__":
     for file, content in configs().items():
         file.write_text(content)
     SCHEMA.write_text(schema())
-    draw_accuracy_latency(rows()).savefig(PLOT, dpi=110)
+    tradeoff().savefig(PLOT, dpi=110)
     curves().savefig(CURVES, dpi=80)

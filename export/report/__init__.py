@@ -1,1 +1,1 @@
-"""Measurements as tables, plots and pages: `rows` for those of one runtime, `bench` for those of all."""
+"""Measurements as tables, plots and a page."""

@@ -4,12 +4,13 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import rich.box
+from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
@@ -24,12 +25,11 @@ from export.report.columns import (
     accelerators_of,
     columns,
     latency,
-    short_columns,
     threads_of,
 )
 from export.report.findings import findings, say_untrained
 from export.report.formats import operation_rates
-from export.report.page import render
+from export.report.page import data_uri, render
 from export.report.scatter import Plot, Style, choose_style, draw, marker_path
 from export.results import (
     RUNTIMES,
@@ -45,19 +45,35 @@ Note = tuple[str, str]  # a runtime and why it does not run a file
 TIMING = "p50_ms p50_low_ms p50_high_ms p90_ms p99_ms mean_ms std_ms runs"
 
 
-def write_report(results: Results, folder: Path) -> None:
+@dataclass(frozen=True)
+class Opening:
+    """What a report tells before the measurements.
+
+    Attributes:
+        title: Its heading.
+        sentence: Where the files come from.
+        figures: Caption and figure, in the order of the page.
+    """
+
+    title: str
+    sentence: str
+    figures: Mapping[str, Figure]
+
+
+def write_report(results: Results, folder: Path, opening: Opening | None = None) -> None:
     """Writes `report.html`, `report.md` and `results.csv`.
 
     Args:
         results: What was measured.
         folder: Where to.
+        opening: What comes before it; the figures are in `report.html` alone.
 
     Raises:
         UsageError: If the folder cannot be written.
     """
     for name, content in (
-        ("report.html", _page(results)),
-        ("report.md", _markdown(results)),
+        ("report.html", _page(results, opening)),
+        ("report.md", _markdown(results, opening)),
         ("results.csv", _csv(results)),
     ):
         with replacing(folder / name) as part:
@@ -100,7 +116,15 @@ def _cell(column: Column, entry: Entry, notes: dict[Note, int]) -> _Cell:
     return _Cell(column.text(entry), number, is_missing, note)
 
 
-def _page(results: Results) -> str:
+def _title(results: Results, opening: Opening | None) -> str:
+    return opening.title if opening else f"keras-resnets bench{f': {results.data}' if results.data else ''}"
+
+
+def _sentences(results: Results, opening: Opening | None) -> list[str]:
+    return [*([opening.sentence] if opening else []), *findings(results)]
+
+
+def _page(results: Results, opening: Opening | None) -> str:
     shown, notes, entries = columns(results), _notes(results.entries), results.entries
     style = choose_style(entries)
     groups: dict[str, int] = {}
@@ -108,8 +132,9 @@ def _page(results: Results) -> str:
         groups[column.group] = groups.get(column.group, 0) + 1
     return render(
         "bench.html.j2",
-        title=f"keras-resnets bench{f': {results.data}' if results.data else ''}",
-        summary=findings(results),
+        title=_title(results, opening),
+        summary=_sentences(results, opening),
+        figures={caption: data_uri(figure) for caption, figure in opening.figures.items()} if opening else {},
         groups=groups,
         columns=shown,
         rows=[(entry, [_cell(column, entry, notes) for column in shown]) for entry in entries],
@@ -142,19 +167,29 @@ def _environment(results: Results) -> dict[str, str]:
     return results.environment | speeds | {"seed": str(results.seed)}
 
 
-def _markdown(results: Results) -> str:
-    shown, notes = columns(results), _notes(results.entries)
-    rules = [":--" if column.rank is None else "--:" for column in shown]
-    rows = [[_marked(_cell(column, entry, notes)) for column in shown] for entry in results.entries]
-    rows += [
-        [_plain(one.name), _plain(f"not measured: {one.reason}")] + [""] * (len(shown) - 2) for one in results.rejected
-    ]
-    lines = ["# keras-resnets bench", "", *(f"{_plain(sentence)}\n" for sentence in findings(results))]
-    table = [[_plain(column.full_title) for column in shown], rules, *rows]
-    lines += [f"| {' | '.join(row)} |" for row in table]
+def _markdown(results: Results, opening: Opening | None) -> str:
+    notes = _notes(results.entries)
+    lines = [f"# {_plain(_title(results, opening))}", ""]
+    lines += [f"{_plain(sentence)}\n" for sentence in _sentences(results, opening)]
+    lines += [markdown_table(results, columns(results))]
     lines += ["", *(f"{number}. {title}: {_plain(reason)}" for (title, reason), number in notes.items()), ""]
     lines += [f"- {key}: {_plain(value)}" for key, value in _environment(results).items()]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(results: Results, shown: Sequence[Column]) -> str:
+    """Columns of the results as a Markdown table, with what could not be measured below."""
+    notes = _notes(results.entries)
+    rows = [
+        [_plain(column.full_title) for column in shown],
+        [":--" if column.rank is None else "--:" for column in shown],
+        *([_marked(_cell(column, entry, notes)) for column in shown] for entry in results.entries),
+        *(
+            [_plain(one.name), _plain(f"not measured: {one.reason}")] + [""] * (len(shown) - 2)
+            for one in results.rejected
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _marked(cell: _Cell) -> str:
@@ -215,9 +250,9 @@ def _fields(prefix: str, source: object, names: str) -> dict[str, Any]:
     return {f"{prefix}{name}": getattr(source, name, None) for name in names.split()}
 
 
-def bench_table(results: Results) -> Table:
-    """The results as a table for the terminal; why something was not measured stands below it."""
-    shown, notes, entries = short_columns(results), _notes(results.entries), results.entries
+def terminal_table(results: Results, shown: Sequence[Column]) -> Table:
+    """Columns of the results as a table for the terminal; why something was not measured stands below it."""
+    notes, entries = _notes(results.entries), results.entries
     lines = [f"({number}) {title}: {reason}" for (title, reason), number in notes.items()]
     lines += [f"not measured: {one.name}: {one.reason}" for one in results.rejected]
     lines += filter(None, [say_untrained(entries)])

@@ -15,6 +15,7 @@ from export.report.formats import (
     narrow_interval,
     percent,
     percent_tick,
+    ratio,
     tick,
 )
 from export.results import RUNTIMES, Entry, Failure, LiteRTFigures, NpuFigures, Results, Timing, VelaFigures
@@ -235,10 +236,11 @@ def _identity(entries: Sequence[Entry]) -> list[Column]:
 
 
 def _litert(entries: Sequence[Entry]) -> list[Column]:
-    threads = threads_of(entries)
+    threads, faster = threads_of(entries), speedup(entries)
     return [
         *map(p50, threads),
         *(_tail(number, percentile) for number in threads[:1] for percentile in (90, 99)),
+        *([faster] if any(faster.number(entry) not in (None, 1) for entry in entries) else []),
         _column("litert", "first ms", "first image of a new process", lambda one: one.first_ms, show=milliseconds),
         _column(
             "litert",
@@ -264,6 +266,26 @@ def _tail(threads: int, percentile: int) -> Column:
 
     meaning = f"{percentile} of 100 runs are faster"
     return _timing(threads, f"p{percentile}", meaning, show=lambda time: milliseconds(rank(time)), rank=rank)
+
+
+def speedup(entries: Sequence[Entry]) -> Column:
+    """How much faster a file is on LiteRT than the float32 file that was exported from the same model beside it."""
+    time = p50(min(threads_of(entries), default=1))
+    base = {entry.word: time.number(entry) for entry in entries if entry.mode == "float32"}
+
+    def read(entry: Entry) -> float | None:
+        own, before = time.number(entry), base.get(entry.word)
+        return before / own if own and before else None
+
+    meaning = "over the float32 file of the same model"
+    return Column(
+        title="speed-up",
+        meaning=meaning,
+        read=read,
+        show=ratio,
+        group=time.group,
+        more_is_better=True,
+    )
 
 
 def _tflm(entries: Sequence[Entry]) -> list[Column]:
@@ -307,6 +329,15 @@ def short_columns(results: Results) -> list[Column]:
     ]
     measured = [column for column in wanted if any(column.number(entry) is not None for entry in entries)]
     return [*_identity(entries), *measured]
+
+
+def plain_columns(results: Results) -> list[Column]:
+    """The columns of a table of trained networks on LiteRT alone."""
+    entries = results.entries
+    threads = min(threads_of(entries), default=1)
+    middle = replace(p50(threads), title="p50 ms", show=lambda time: milliseconds(time.p50_ms))
+    tail = replace(_tail(threads, 90), title="p90 ms")
+    return [MODEL, PARAMETERS, MACS, MODE, BYTES, ACCURACY, AGREEMENT, middle, tail, speedup(entries)]
 
 
 def latency(entries: Sequence[Entry]) -> Column | None:

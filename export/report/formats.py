@@ -51,6 +51,11 @@ def narrow_interval(timing: Timing) -> str:
     return f"{milliseconds(timing.p50_ms)}±{milliseconds(half)}"
 
 
+def ratio(value: float) -> str:
+    """How many times as much: 3.40x."""
+    return f"{value:.2f}x"
+
+
 def megabytes(value: int) -> str:
     """Memory of a process: 12.4 MB."""
     return f"{value / 1e6:.1f} MB"

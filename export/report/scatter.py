@@ -123,6 +123,17 @@ def draw(caption: str, x: Column, y: Column, entries: Sequence[Entry], style: St
     shown = [entry for entry in entries if x.number(entry) is not None and y.number(entry) is not None]
     if len(shown) < 2:
         return None
+    figure, front = plot(x, y, shown, style)
+    svg = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the browser has its own fonts
+        figure.savefig(svg, format="svg", transparent=True, metadata=NO_METADATA)
+    titles = [f"{one.name}: {x.text(one)}, {y.text(one)}" for one in shown]
+    return Plot(caption, _embed(svg.getvalue().decode(), caption, titles), front)
+
+
+def plot(x: Column, y: Column, shown: Sequence[Entry], style: Style) -> tuple[Figure, list[Entry]]:
+    """The same as a figure, with the files on the Pareto front, from the lowest cost; each must have both figures."""
     points = [(x.known(entry), y.known(entry)) for entry in shown]
     front = pareto_front([(cost, gain if y.more_is_better else -gain) for cost, gain in points])
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
@@ -136,10 +147,7 @@ def draw(caption: str, x: Column, y: Column, entries: Sequence[Entry], style: St
         FigureCanvasAgg(figure).draw()  # lays the axes out
         anchors = {shown[one].name: points[one] for one in front}
         _name(axes, anchors, _drawn(axes, points, front), OFFSETS[y.more_is_better])
-        svg = io.BytesIO()
-        figure.savefig(svg, format="svg", transparent=True, metadata=NO_METADATA)
-    titles = [f"{one.name}: {x.text(one)}, {y.text(one)}" for one in shown]
-    return Plot(caption, _embed(svg.getvalue().decode(), caption, titles), [shown[one] for one in front])
+    return figure, [shown[one] for one in front]
 
 
 def _draw_points(

@@ -213,12 +213,11 @@ class Sweep:
     """Passes over the training set for quantization-aware training."""
 
     def run(self) -> None:
-        from export.report.rows import terminal_table
         from recipes.progress import console
-        from recipes.sweep import sweep
+        from recipes.sweep import sweep, table
 
         rows = sweep(self.models, self.modes, self.engines, self.epochs, self.out)
-        console.print(terminal_table(rows, "LiteRT, batch 1, 1 thread"))
+        console.print(table(rows, "LiteRT, batch 1, 1 thread"))
         console.print(f"results: {self.out / 'sweep.json'}", soft_wrap=True)
 
 

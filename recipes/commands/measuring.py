@@ -38,7 +38,8 @@ class Bench:
 
     def run(self) -> None:
         from export.environment import cores
-        from export.report.bench import bench_table
+        from export.report.bench import terminal_table
+        from export.report.columns import short_columns
         from recipes.bench import bench, choose_runtimes, suite
         from recipes.progress import console
 
@@ -53,7 +54,7 @@ class Bench:
             out=self.out,
             seed=self.seed,
         )
-        console.print(bench_table(results))
+        console.print(terminal_table(results, short_columns(results)))
         console.print(f"report: {self.out / 'report.html'}", soft_wrap=True)
 
 

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from bench_results import browser, entry, litert, results, tflm, timing, vela
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 from tiny import build_tiny, randomize
 
 from export import to_tflite
 from export.pareto import pareto_front
-from export.report.bench import bench_table, write_report
+from export.report.bench import Opening, markdown_table, terminal_table, write_report
 from export.report.card import describe
-from export.report.columns import columns, latency, smallest_accelerator
+from export.report.columns import columns, latency, plain_columns, short_columns, smallest_accelerator, speedup
 from export.report.findings import findings
 from export.report.formats import milliseconds, tick
 from export.report.scatter import LUMINANCE, MARKERS, choose_style, color, marker_path
@@ -457,9 +458,11 @@ def test_micro_operations_are_those_of_tflite_micro():
 def test_terminal_table_fits_120_columns():
     console = Console(width=120, record=True, file=io.StringIO())
     long = replace(litert(0.123), timings=tuple(timing(0.123, threads) for threads in (1, 2, 16)))
-    console.print(bench_table(results(*FULL.entries, entry("mobilenetv2_x0_5_cifar int8, QAT native",
-        model="mobilenetv2_x0_5_cifar", mode="int8, QAT native", bytes=12_345_678, litert=long, browser=browser(12.3)),
-        rejected=FULL.rejected)))  # fmt: skip
+    network = "mobilenetv2_x0_5_cifar"
+    longest = entry(f"{network} int8, QAT native", model=network, mode="int8, QAT native", bytes=12_345_678,
+                    litert=long, browser=browser(12.3))  # fmt: skip
+    shown = results(*FULL.entries, longest, rejected=FULL.rejected)
+    console.print(terminal_table(shown, short_columns(shown)))
     text = console.export_text()
     assert "…" not in text
     for what in ("12,345,678", "0.123±0.002", "87.00%", "untrained", "50,000", "no (1)", "12.30", "With random weights",
@@ -468,12 +471,53 @@ def test_terminal_table_fits_120_columns():
 
 
 def test_terminal_table_shows_what_was_measured_only():
-    failed = bench_table(results(entry(tflm=Failure(reason="too big"), vela=None, browser=None)))
+    shown = results(entry(tflm=Failure(reason="too big"), vela=None, browser=None))
+    failed = terminal_table(shown, short_columns(shown))
     assert [column.header for column in failed.columns] == [
         "model", "mode", "bytes", "accuracy", "agree-\nment", "p50 ms\n1 thread", "p50 ms\n2 threads"
     ]  # fmt: skip
     assert "TFLite Micro: too big" in str(failed.caption)
-    assert bench_table(results()).row_count == 0
+    assert terminal_table(results(), short_columns(results())).row_count == 0
+
+
+def test_speedup_is_over_the_float32_file_of_the_same_model():
+    entries = [
+        entry("a float32", mode="float32", litert=litert(4.0)),
+        entry("a int8", litert=litert(2.0)),
+        entry("b int8", word="b.keras", litert=litert(1.0)),
+        entry("a int16x8", litert=Failure(reason="no kernel")),
+    ]
+    assert [speedup(entries).text(one) for one in entries] == ["1.00x", "2.00x", "n/a", "n/a"]
+    assert "speed-up" in [column.title for column in columns(results(*entries))]
+    assert "speed-up" not in [column.title for column in columns(results(*entries[1:]))]
+
+
+def test_plain_table_has_the_figures_of_one_runtime():
+    shown = results(entry("a float32", mode="float32", litert=litert(4.0)), entry("a int8", litert=litert(2.0)))
+    head, _, *rows = markdown_table(shown, plain_columns(shown)).splitlines()
+    assert head == (
+        "| model | parameters | MACs | mode | bytes | accuracy | agreement | LiteRT p50 ms | LiteRT p90 ms | "
+        "LiteRT speed-up |"
+    )
+    one = shown.entries[1]
+    figures = (one.model, f"{one.parameters:,}", f"{one.macs / 1e6:.2f} M", "int8", f"{one.bytes:,}",
+               f"{one.accuracy:.2%}", f"{one.agreement:.2%}", "2.000", "2.200", "2.00x")  # fmt: skip
+    assert rows[1] == f"| {' | '.join(figures)} |"
+
+
+def test_opening_comes_before_the_measurements(tmp_path):
+    opening = Opening(title=f"A & {NASTY}", sentence="One < two *stars*.", figures={NASTY: Figure()})
+    write_report(results(entry()), tmp_path, opening)
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert page.tags["script"] == 1  # the table's own
+    assert "".join(page.text).count(NASTY) == 3  # title, heading, caption
+    assert text.index("One &lt; two") < text.index("1 file of 1 network")
+    sources = [value for name, value in page.attributes if name == "src"]
+    assert [source[:26] for source in sources] == ["data:image/svg+xml;base64,"]
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert lines[0] == r"# A &amp; &lt;script&gt;alert(1)&lt;/script&gt;"
+    assert lines[2] == r"One &lt; two \*stars\*."
 
 
 def test_numbers_keep_about_four_digits():

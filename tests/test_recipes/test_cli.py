@@ -12,6 +12,8 @@ import pytest
 
 import export
 from export import Calibration
+from export.report.columns import speedup
+from export.results import read_results
 from keras_resnets import list_models
 from recipes.commands import COMMANDS
 from recipes.commands.exporting import Export
@@ -113,19 +115,25 @@ def test_quickstart_leaves_report_results_and_files(cli, blobs_file, tmp_path):
     options = ("--data", blobs_file, "--models", "resnet8", "plain20", "--epochs", 2, "--seed", 5)
     code, printed, err = cli("quickstart", *options, "--out", out)
     assert (code, err) == (0, "")
-    results = json.loads((out / "results.json").read_text())
-    assert [entry["config"]["model"] for entry in results["models"]] == ["resnet8", "plain20"]
-    assert {entry["config"]["seed"] for entry in results["models"]} == {5}
-    assert {len(entry["history"]["loss"]) for entry in results["models"]} == {2}
-    assert [row["mode"] for row in results["files"]] == ["float32", "float16", "dynamic", "int8"] * 2
-    for row in results["files"]:
-        assert (out / row["file"]).stat().st_size == row["bytes"]
-        assert f"{row['bytes']:,}" in printed
-        assert row["speedup"] > 0
-        assert (row["float_operations"] == 0) == (row["mode"] == "int8")
+    results = read_results(out / "results.json")
+    assert (results.seed, results.environment["training"].split(",")[0]) == (5, "2 epochs")
+    assert [(entry.model, entry.mode) for entry in results.entries] == [
+        (model, mode) for model in ("resnet8", "plain20") for mode in ("float32", "float16", "dynamic", "int8")
+    ]
+    faster = speedup(results.entries)
+    for entry in results.entries:
+        assert (out / entry.file).stat().st_size == entry.bytes
+        assert entry.images == 40
+        for figure in (f"{entry.bytes:,}", f"{entry.accuracy:.2%}", f"{entry.agreement:.2%}", faster.text(entry)):
+            assert figure in printed
+        assert (entry.float_operations == 0) == (entry.mode == "int8")
     page = (out / "report.html").read_text()
-    assert page.count("data:image/svg+xml") == 2
-    assert "resnet8" in page
+    assert "(96 images of 16x16x3) for 2 epochs with seed 5, and exported 4 ways." in page
+    assert page.count("data:image/svg+xml") == 1  # the training's curves
+    assert "Accuracy against latency" in page
+    code, printed, err = cli("choose", out / "results.json", "--max-bytes", "10M")
+    assert (code, err) == (0, "")
+    assert "model.keras" in printed
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`keras-resnets compress` and `sweep`, from a trained model's folder to the numbers."""
 
 import gzip
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from export import quantize_aware
 from keras_resnets import UsageError
@@ -16,6 +18,7 @@ from recipes.compress import completed, compress, fine_tune, table
 from recipes.config import CompressConfig
 from recipes.progress import console
 from recipes.sweep import sweep
+from recipes.sweep import table as sweep_table
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +208,13 @@ def test_comparing_modes_and_engines(path, tmp_path):
     assert [row.mode for row in rows] == ["float32", "int8", "int8, QAT native", "int8, QAT tfmot"]
     assert all(row.accuracy > 0.8 for row in rows)
     assert [row.float_operations for row in rows[1:]] == [0, 0, 0]
+    assert [row.speedup for row in rows] == [rows[0].p50_ms / row.p50_ms for row in rows]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(sweep_table(rows, "title"))
+    shown = console.export_text()
+    for row in rows:
+        figures = (row.mode, f"{row.bytes:,}", f"{row.accuracy:.2%}", f"{row.agreement:.2%}", f"{row.speedup:.2f}x")
+        assert all(figure in shown for figure in figures)
     results = json.loads((tmp_path / "sweep.json").read_text())
     first = results["models"]["r8"]
     assert [file["mode"] for file in first["files"]] == [row.mode for row in rows]
