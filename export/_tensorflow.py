@@ -1,4 +1,4 @@
-"""The only place that runs TensorFlow's converter; also a program, for models trained on another backend.
+"""Conversion by TensorFlow; also a program, for models trained on another backend.
 
     KERAS_BACKEND=tensorflow python -m export._tensorflow FOLDER
 

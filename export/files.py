@@ -1,10 +1,12 @@
 """Writing files so that a reader never meets half of one."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from keras_resnets.errors import UsageError
 
@@ -34,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes what JSON takes, indented; numbers that are not finite are a ValueError."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def ensure_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What stands in the flatbuffer of a `.tflite` file: its operations, its signature, the types of its ends."""
+"""Reading and changing the flatbuffer of a `.tflite` file: its operations, its signature, the types of its ends."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -24,7 +24,7 @@ from export import (
 )
 from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing
+from export.files import ensure_folder, replacing, write_json
 from export.flatbuffer import weigh
 from export.layers import in_float32
 from export.report.formats import titled_table
@@ -151,8 +151,7 @@ def compress(
         "history": histories,
         "files": [asdict(row) for row in rows],
     }
-    with replacing(out / RESULTS) as part:
-        part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    write_json(out / RESULTS, results)
     _remove_checkpoints(out)
     return rows
 

@@ -14,12 +14,12 @@ import keras
 from rich.table import Table
 
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing
+from export.files import ensure_folder, replacing, write_json
 from export.report.formats import titled_table
 from keras_resnets import UsageError, count_macs, count_parameters
 from recipes.config import DegradationConfig, TrainConfig
 from recipes.data import Dataset, load
-from recipes.note import check_resume_or_overwrite, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note
 from recipes.plots import draw_curves
 from recipes.progress import console
 from recipes.train import History, check, check_folder, close_run, finite, save, train
@@ -152,8 +152,7 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
         outcomes.append(outcome or _train(network, training, data, ensure_folder(folder), resume=resume))
     with replacing(out / CURVES) as part:
         draw_curves({one.network.label: one.history for one in outcomes}).savefig(part, dpi=150)
-    with replacing(out / RESULTS) as part:
-        part.write_text(json.dumps(_describe(config, outcomes), indent=2, allow_nan=False) + "\n")
+    write_json(out / RESULTS, _describe(config, outcomes))
     return outcomes
 
 
@@ -178,7 +177,7 @@ def _open(config: DegradationConfig, out: Path, folders: list[Path], *, resume: 
         close_run(folder)
     for name in (RESULTS, CURVES) if overwrite else ():
         (out / name).unlink(missing_ok=True)
-    write_note(note, own)
+    write_json(note, own)
 
 
 def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path, *, resume: bool) -> Outcome:
@@ -187,8 +186,7 @@ def _train(network: Network, training: TrainConfig, data: Dataset, folder: Path,
     costs = count_parameters(run.model), count_macs(run.model)
     outcome = Outcome(network, *costs, finite(run.history), run.seconds)
     save(run, data, folder)
-    with replacing(folder / OUTCOME) as part:  # the last: it says that the rest is whole
-        part.write_text(json.dumps(asdict(outcome), indent=2, allow_nan=False) + "\n")
+    write_json(folder / OUTCOME, asdict(outcome))  # the last: it says that the rest is whole
     close_run(folder)
     return outcome
 

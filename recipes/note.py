@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.files import replacing
 from keras_resnets import UsageError
 
 
@@ -15,19 +14,13 @@ def check_resume_or_overwrite(*, resume: bool, overwrite: bool) -> None:
         raise UsageError("--resume goes on with a run, --overwrite starts again; give one of them")
 
 
-def write_note(note: Path, settings: Mapping[str, Any]) -> None:
-    """Notes what decides a run."""
-    with replacing(note) as part:
-        part.write_text(json.dumps(dict(settings), indent=2, allow_nan=False) + "\n")
-
-
 def compare_note(
     note: Path, settings: Mapping[str, Any], *, defaults: Mapping[str, Any], prolongs: Sequence[str] = ()
 ) -> None:
     """Refuses to go on with a run that other settings decided.
 
     Args:
-        note: What `write_note` wrote when it was started.
+        note: What was written when it was started.
         settings: What decides the run now.
         defaults: Of settings, for the note of an earlier version that had none such.
         prolongs: Settings that may have larger values now, or, where there are several values, more of them.

@@ -1,6 +1,5 @@
 """The folder of a run of one or several seeds, which the same command can go on with."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import keras
 
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing
+from export.files import ensure_folder, write_json
 from keras_resnets import UsageError
-from recipes.note import check_resume_or_overwrite, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note
 from recipes.scores import summarize
 
 SCHEMA = 1
@@ -77,7 +76,7 @@ def open_runs(
     folders = {seed: out / f"seed{seed}" if len(seeds) > 1 else out for seed in seeds}
     for folder in folders.values():
         ensure_folder(folder)
-    write_note(note, own)
+    write_json(note, own)
     return folders
 
 
@@ -94,6 +93,5 @@ def write_metrics(
         **{key: summarize([run[key] for run in runs]) for key in scores},
         "runs": list(runs),
     }
-    with replacing(out / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_json(out / "metrics.json", metrics)
     return metrics

@@ -14,7 +14,7 @@ from rich.table import Table
 from export import Calibration, Measurement, export_modes, load_model, measure, quantize_aware, to_tflite
 from export.convert import check_exportable, name_classes
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing
+from export.files import ensure_folder, write_json
 from export.flatbuffer import describe
 from export.layers import in_float32
 from export.recipe import mode_of, read_recipe
@@ -110,8 +110,7 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
         results["test_images"] = len(data.x_test)
         measured = _sweep_one(model, folder, modes, engines, own, source, data, calibration)
         results["models"][folder.name] = {"training": trainings[path]} | measured
-        with replacing(target) as part:  # after each: a long run that is stopped keeps what it has
-            part.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+        write_json(target, results)  # after each: a long run that is stopped keeps what it has
     return rows_of(results)
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing
+from export.files import ensure_folder, replacing, write_json
 from keras_resnets import UsageError, create_model, get_variant
 from keras_resnets.variant import PixelStats
 from recipes._backend import Spread, native, steps_late
@@ -32,7 +32,7 @@ from recipes.checkpoint import (
 )
 from recipes.config import TrainConfig
 from recipes.log import HistoryFile, TensorBoard, write_history
-from recipes.note import check_resume_or_overwrite, compare_note, write_note
+from recipes.note import check_resume_or_overwrite, compare_note
 from recipes.plots import draw_curves
 from recipes.progress import FitProgress, bar
 from recipes.schedules import optimizer_of
@@ -380,7 +380,7 @@ def open_run(config: TrainConfig, out: Path, every: int | None = None, *, resume
         close_run(out)
         for events in (out / TENSORBOARD).glob("events.out.tfevents.*"):  # a plot would mix both runs
             events.unlink()
-    write_note(note, own)
+    write_json(note, own)
 
 
 def is_finished(config: TrainConfig, out: Path) -> bool:
@@ -420,8 +420,7 @@ def save(run: Run, data: Source, out: Path) -> None:
     with replacing(out / "model.keras") as part:
         run.model.save(part)
     write_history(run.history, out / "history.csv")
-    with replacing(out / "config.json") as part:
-        part.write_text(json.dumps(describe(run), indent=2, allow_nan=False) + "\n")
+    write_json(out / "config.json", describe(run))
     with replacing(out / "curves.png") as part:
         draw_curves({run.config.model: run.history}).savefig(part, dpi=150)
 

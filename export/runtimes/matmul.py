@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.flatbuffer import write
+from export.flatbuffer import make_operator, write
 
 SHAPE = (32, 32, 256)  # image; the product is of 1024 x 256 and 256 x 256, whose operands fit into a core's cache
 PRODUCT_MACS = SHAPE[0] * SHAPE[1] * SHAPE[2] ** 2
@@ -27,7 +27,7 @@ def _model(integer: bool) -> Any:
     bias = np.zeros(channels)
     model = schema.ModelT()
     model.version = 3
-    model.buffers = [_buffer(), _buffer(), _buffer(), _buffer()]
+    model.buffers = [schema.BufferT() for _ in range(4)]
     model.buffers[KERNEL].data = _bytes(kernel.astype(np.int8 if integer else np.float32))
     model.buffers[BIAS].data = _bytes(bias.astype(np.int32 if integer else np.float32))
     graph = schema.SubGraphT()
@@ -43,23 +43,16 @@ def _model(integer: bool) -> Any:
         scales = {INPUT: np.ones(1), KERNEL: np.ones(channels), BIAS: np.ones(channels), OUTPUT: np.full(1, 256.0)}
         for index, scale in scales.items():
             graph.tensors[index].quantization = _quantization(scale)
-    graph.inputs, graph.outputs, graph.operators = [INPUT], [OUTPUT], [_convolution()]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
-    code.version = 3 if integer else 1  # 3 knows a scale for each channel
-    model.operatorCodes, model.subgraphs = [code], [graph]
-    return model
-
-
-def _convolution() -> Any:
+    model.operatorCodes, model.subgraphs = [], [graph]
     options = schema.Conv2DOptionsT()
     options.padding = schema.Padding.VALID
     options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
-    operator = schema.OperatorT()
-    operator.inputs, operator.outputs = [INPUT, KERNEL, BIAS], [OUTPUT]
-    operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
-    operator.builtinOptions = options
-    return operator
+    version = 3 if integer else 1  # 3 knows a scale for each channel
+    product = make_operator(
+        model, schema.BuiltinOperator.CONV_2D, [INPUT, KERNEL, BIAS], [OUTPUT], options=options, version=version
+    )
+    graph.inputs, graph.outputs, graph.operators = [INPUT], [OUTPUT], [product]
+    return model
 
 
 def _tensor(name: str, shape: tuple[int, ...], kind: int, buffer: int) -> Any:
@@ -72,10 +65,6 @@ def _quantization(scale: np.ndarray) -> Any:
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = scale.tolist(), [0] * len(scale)
     return quantization
-
-
-def _buffer() -> Any:
-    return schema.BufferT()
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A trained ResNet-8 as int8 file of this package, beside TensorFlow's converter on the same graph in plain layers.
 
-    python tests/benchmarks/converter.py runs/devices/resnet8/model.keras cifar10
+    python tests/benchmarks/converter.py runs/trained/resnet8/model.keras cifar10
 
 prints bytes, accuracy and the ratio of the medians in LiteRT, 1 thread, in turns, and writes `converter.json`. The
 graph is MLPerf Tiny's, written here with keras.layers alone (Banbury et al. 2021, arXiv:2106.07597); it gets the
