@@ -23,6 +23,7 @@ from export.runtimes.litert import decode, encode, open_traced
 from keras_resnets.errors import UsageError, first_line
 
 NO_NOISE = 99.0  # decibels at which noise is as good as none
+LABELLED = 5  # layers, in the plot
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,12 @@ def noise_table(found: Sequence[LayerNoise], worst: int, title: str) -> Table:
     return table
 
 
-def draw_diagnosis(found: Sequence[LayerNoise], worst: int = 5) -> Figure:
+def draw_diagnosis(found: Sequence[LayerNoise]) -> Figure:
     """Signal-to-noise ratio along the network; the layers where most noise enters are named."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([one.snr for one in found], marker=".", color="C0")
-    for place in sorted(range(len(found)), key=lambda place: -found[place].entered)[:worst]:
+    for place in sorted(range(len(found)), key=lambda place: -found[place].entered)[:LABELLED]:
         axes.scatter(place, found[place].snr, color="C3", zorder=3)
         axes.annotate(
             found[place].layers[-1],

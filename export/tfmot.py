@@ -303,11 +303,11 @@ def cluster(model: keras.Model, clusters: int, *, keep: Literal["sparsity"] | No
     return TfmotModel(model, "cluster", {"clusters": clusters, "keep": keep}, seed=seed)
 
 
-def quantize_by_tfmot(model: keras.Model, images: np.ndarray, keep: Keep | None = None, *, seed: int = 0) -> TfmotModel:
+def quantize_by_tfmot(model: keras.Model, images: np.ndarray, keep: Keep | None = None) -> TfmotModel:
     """Starts quantization-aware training, its ranges read off the images; see `export.quantize_aware`."""
     if keep not in (None, *get_args(Keep)):
         raise UsageError(f"keep {keep!r}: there are {', '.join(get_args(Keep))}")
-    started = TfmotModel(model, "quantize", {"keep": keep}, seed=seed)
+    started = TfmotModel(model, "quantize", {"keep": keep})
     started.read_ranges(images)
     return started
 

@@ -35,8 +35,11 @@ class Step(Protocol):
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator[Step]:
-    """A progress bar of `total` steps, each of which ends where the user asked to; one line without a terminal."""
+def bar(label: str, total: int | None) -> Iterator[Step]:
+    """A progress bar, each step of which ends where the user asked to; one line without a terminal.
+
+    `total` is the number of steps, None where nobody knows.
+    """
     columns = (
         TextColumn("{task.description:<32}", markup=False),
         BarColumn(bar_width=30),

@@ -1,5 +1,6 @@
 """Where `.tflite` files run: one runtime a file behind the interface below."""
 
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -21,6 +22,14 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"it did not end within {PATIENCE:g} s")
+
+
+def explain(child: subprocess.CompletedProcess[str]) -> str:
+    """Why such a program failed: its last line, or what else is known."""
+    if child.returncode < 0:
+        return f"crashes ({signal.Signals(-child.returncode).name}) without saying why"
+    lines = (child.stderr.strip() or child.stdout.strip()).splitlines()
+    return lines[-1].strip() if lines else f"exit status {child.returncode}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.calibrate import check_labels
 from export.results import End, Failure, LiteRTFigures, Peak, Timing
-from export.runtimes import Runtime, Subject, run
+from export.runtimes import Runtime, Subject, explain, run
 from export.runtimes.matmul import PRODUCT_MACS, write_products
 from keras_resnets.errors import UsageError, first_line
 
@@ -285,8 +285,7 @@ def _probe(path: Path) -> dict[str, Any] | Failure:
     for _ in range(PROBES):
         child = run(command)
         if child.returncode:
-            words = child.stderr.strip().splitlines() or [f"exit status {child.returncode}"]
-            return Failure(reason=f"does not open in a process of its own: {words[-1]}")
+            return Failure(reason=f"does not open in a process of its own: {explain(child)}")
         found.append(json.loads(child.stdout.splitlines()[-1]))
     return {key: None if found[0][key] is None else statistics.median(one[key] for one in found) for key in found[0]}
 

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.flatbuffer import describe, operations, read, write
 from export.results import Failure, TflmFigures
-from export.runtimes import Runtime, Subject, run
+from export.runtimes import Runtime, Subject, explain, run
 from export.runtimes.litert import decode, encode
 from keras_resnets.errors import UsageError, first_line
 
@@ -132,7 +132,7 @@ def _explain(child: subprocess.CompletedProcess[str], data: bytes, images: np.nd
         before = next(index for index, line in enumerate(lines) if failed[0] in line) - 1
         why = _SOURCE.sub("", lines[before]) if before >= 0 else "it does not say why"
         return f"TFLite Micro cannot {failed[3]} operation {int(failed[2]) + 1}, {failed[1]}: {why}"
-    return f"TFLite Micro does not run it: {lines[-1] if lines else f'exit status {child.returncode}'}"
+    return f"TFLite Micro does not run it: {explain(child)}"
 
 
 def _find_crash(data: bytes, images: np.ndarray) -> str:

@@ -2,8 +2,6 @@
 
 import csv
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from export.flatbuffer import describe
 from export.results import Failure, NpuFigures, VelaFigures
-from export.runtimes import Runtime, Subject, run
+from export.runtimes import Runtime, Subject, explain, run
 from keras_resnets.errors import UsageError
 
 PROCESSES = 2
@@ -96,7 +94,7 @@ def _compile(path: Path, setup: Setup) -> NpuFigures | Failure:
         command += ["--system-config", setup.system, "--memory-mode", setup.memory]
         child = run(command)
         if child.returncode:
-            return Failure(reason=f"Vela for {setup.accelerator}: {_explain(child)}")
+            return Failure(reason=f"Vela for {setup.accelerator}: {explain(child)}")
         (summary,) = Path(folder).glob("*_summary_*.csv")
         (compiled,) = Path(folder).glob("*_vela.tflite")
         with summary.open(newline="") as lines:
@@ -114,11 +112,3 @@ def _compile(path: Path, setup: Setup) -> NpuFigures | Failure:
         npu_operations=sum(describe(path.read_bytes()).operations.values()) - sum(fallbacks.values()),
         cpu_operations=fallbacks,
     )
-
-
-def _explain(child: subprocess.CompletedProcess[str]) -> str:
-    """Why Vela wrote no file, in one line."""
-    if child.returncode < 0:
-        return f"crashes ({signal.Signals(-child.returncode).name}) without saying why"
-    lines = (child.stderr.strip() or child.stdout.strip()).splitlines()
-    return lines[-1].strip() if lines else f"exit status {child.returncode}"

@@ -168,6 +168,7 @@ class Export:
     ) -> "dict[str, Choice]":
         from export import pick_calibration, search_plan
         from keras_resnets import UsageError
+        from recipes.progress import bar
 
         if self.mode != "mixed" or self.plan or data is None or calibration is None or self.budget is None:
             raise UsageError("--budget searches a plan: give --mode mixed and --data, and no --plan")
@@ -183,7 +184,10 @@ class Export:
         labels = data.y_train[rest]
         chosen = list(pick_calibration(rest, labels, data.name, count=SEARCHED, seed=self.seed).indices)
         images = data.x_train[rest[chosen]]
-        return search_plan(model, calibration, images, labels[chosen], budget=self.budget, clipping=self.clipping)
+        with bar("search a plan", None) as step:
+            return search_plan(
+                model, calibration, images, labels[chosen], budget=self.budget, clipping=self.clipping, on_step=step
+            )
 
     def _read_plan(self) -> "Plan | None":
         from keras_resnets import UsageError
