@@ -255,7 +255,7 @@ def _refuse_bad(out: Path, mode: Mode, found: Verification, min_agreement: float
         )
 
 
-def name_classes(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def predict_classes(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """The class that a Keras model names for each image: (n, height, width, channels) -> (n,).
 
     Raises:

@@ -150,8 +150,8 @@ def join(pieces: Sequence[Batch]) -> Batch:
     return inputs, np.concatenate([targets for _, targets in pieces])
 
 
-class Taught(keras.utils.PyDataset):
-    """Images as augmentation has changed them, with what a trained network says of them in place of their labels.
+class DistillationBatches(keras.utils.PyDataset):
+    """Batches of a distillation: augmented images, with what a trained network says of them in place of their labels.
 
     Args:
         start: Gives batches, as `batches` does, from one of that number on.

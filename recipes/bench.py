@@ -16,7 +16,7 @@ import numpy as np
 
 from export import Calibration, load_model, to_tflite
 from export.calibrate import DEFAULT_COUNT
-from export.convert import check_exportable, name_classes
+from export.convert import check_exportable, predict_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing
 from export.flatbuffer import arithmetic, describe
@@ -256,7 +256,7 @@ class _Reference:
             return None
         try:
             check_exportable(model)
-            return cls(fingerprint(in_float32(model)), name_classes(model, held(model.input_shape[1:])[0].x_test))
+            return cls(fingerprint(in_float32(model)), predict_classes(model, held(model.input_shape[1:])[0].x_test))
         except UsageError as mistake:
             raise UsageError(f"--reference: {mistake}") from mistake
 
@@ -292,7 +292,7 @@ class _Gathering:
             model = load_model(path)
             check_exportable(model)
             stem = path.resolve().parent.name if path.stem == "model" else path.stem
-            named = name_classes(model, self.held(model.input_shape[1:])[0].x_test) if self.held else None
+            named = predict_classes(model, self.held(model.input_shape[1:])[0].x_test) if self.held else None
             for file in self._export(word, model, stem, _labels_beside(path, model)):
                 yield file if isinstance(file, Rejected) else Candidate(word, file, trained=True, named=named)
         else:

@@ -22,7 +22,7 @@ from export import (
     quantize_aware,
     to_tflite,
 )
-from export.convert import check_exportable, name_classes
+from export.convert import check_exportable, predict_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, replacing, write_json
 from export.flatbuffer import weigh
@@ -30,7 +30,7 @@ from export.layers import in_float32
 from export.report.formats import titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
-from recipes.batches import Batch, Targets, Taught
+from recipes.batches import Batch, DistillationBatches, Targets
 from recipes.checkpoint import (
     Checkpoints,
     Progress,
@@ -120,7 +120,7 @@ def compress(
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
     if done := _open(out, path, config, resume=resume, overwrite=overwrite):
         return done
-    named = name_classes(model, data.x_test)
+    named = predict_classes(model, data.x_test)
     given = to_tflite(
         model, out / f"original-{config.then}.tflite", mode=config.then, calibration=calibration, min_agreement=0
     )
@@ -256,7 +256,7 @@ def fine_tune(
     teacher: keras.Model,
     checkpoint: Path | None = None,
 ) -> dict[str, list[float]]:
-    """Trains a started model to say what the original one says, with a cosine to 0; the history of loss and accuracy.
+    """Distils the original model into a started one, with a cosine to 0; the history of loss and accuracy.
 
     The labels are not asked: a network that has learned its training images well is led further from itself by one
     epoch of them than quantization had moved it. With a checkpoint, it goes on from there, if it was begun, and saves
@@ -287,7 +287,7 @@ def fine_tune(
         keras.utils.set_random_seed(config.seed)
         model.optimizer.build(model.trainable_variables)
     done = _resume(model, checkpoint) if checkpoint and is_begun(checkpoint) else Progress()
-    images = Taught(batches, each, data.in_step(transforms), teacher, logits=logits, epoch=done.epoch)
+    images = DistillationBatches(batches, each, data.in_step(transforms), teacher, logits=logits, epoch=done.epoch)
     with bar(method, steps - done.epoch * each) as step:
         return _fit(model, images, config, done, checkpoint, step)
 
@@ -306,7 +306,7 @@ def _resume(model: keras.Model | TfmotModel, checkpoint: Path) -> Progress:
 
 def _fit(
     model: keras.Model | TfmotModel,
-    images: Taught,
+    images: DistillationBatches,
     config: CompressConfig,
     done: Progress,
     checkpoint: Path | None,

@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from export import Calibration, Measurement, export_modes, load_model, measure, quantize_aware, to_tflite
-from export.convert import check_exportable, name_classes
+from export.convert import check_exportable, predict_classes
 from export.environment import describe_environment
 from export.files import ensure_folder, write_json
 from export.flatbuffer import describe
@@ -151,7 +151,7 @@ def _sweep_one(
     calibration: Calibration,
 ) -> dict[str, Any]:
     environment = describe_environment()  # before the load is our own
-    named = name_classes(model, data.x_test)
+    named = predict_classes(model, data.x_test)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of slow modes: the table says how slow
         outs = {mode: folder / f"{mode}.tflite" for mode in modes}

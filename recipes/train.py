@@ -186,7 +186,7 @@ def _fit(
         now = before
         if now.step and path:
             fit(now, steps - now.step, now.epoch + 1)
-            over.wait()  # until it is written
+            over.barrier()  # until it is written
             now = load_checkpoint(path, model)  # `fit` has ended as if it was for good, with averaged weights
         history = fit(now, steps, config.epochs)
     diverged = np.flatnonzero(~np.isfinite(history["loss"]))

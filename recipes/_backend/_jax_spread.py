@@ -32,7 +32,7 @@ def spread() -> Spread:
         processes=jax.process_count(),
         devices=jax.local_device_count(),
         scope=lambda: keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope(),
-        wait=lambda: multihost_utils.sync_global_devices("keras-resnets"),
+        barrier=lambda: multihost_utils.sync_global_devices("keras-resnets"),
         agree=_agree,
     )
 

@@ -38,7 +38,7 @@ class Spread:
         scope: In which a network is built and trained.
         network: Makes of a network one whose BatchNorms see the whole batch.
         forward: Makes of a network what computes its outputs in training.
-        wait: Returns when all processes have called it.
+        barrier: Returns when all processes have called it.
         agree: Whether all processes call it with the same numbers.
         mean: Means, over the processes that see their own images alone, of the numbers that all call it with.
     """
@@ -50,7 +50,7 @@ class Spread:
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
     network: Callable[[keras.Model], keras.Model] = _itself
     forward: Callable[[keras.Model], Callable[..., Any]] = _itself
-    wait: Callable[[], None] = _go_on
+    barrier: Callable[[], None] = _go_on
     agree: Callable[[Sequence[int]], bool] = _alone
     mean: Callable[[Sequence[float]], list[float]] = _same
 

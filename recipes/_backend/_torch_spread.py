@@ -33,7 +33,7 @@ def spread() -> Spread:
         apart=True,
         scope=scope,
         forward=_parallel,
-        wait=distributed.barrier,
+        barrier=distributed.barrier,
         agree=_agree,
         mean=_mean,
     )

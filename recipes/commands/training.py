@@ -83,14 +83,14 @@ class Train(TrainConfig):
             check_run(out, resume=resume, overwrite=overwrite)
         made = made_up(config, over.multiple) if self.smoke else None
         if not is_first:
-            over.wait()  # until the first one has downloaded and checked what there is
+            over.barrier()  # until the first one has downloaded and checked what there is
         config, data = made or (config, open_source(config.data, config.image_size, self.workers))
         if is_first:
-            over.wait()
+            over.barrier()
         check(config, data)
         if is_first:
             open_run(config, out, self.checkpoint_steps, resume=resume, overwrite=overwrite)
-        over.wait()
+        over.barrier()
         run = train(
             config,
             data,

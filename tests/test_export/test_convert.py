@@ -18,7 +18,7 @@ from export import (
     to_tflite,
     verify,
 )
-from export.convert import load_model, name_classes
+from export.convert import load_model, predict_classes
 from export.files import ensure_folder, replacing
 from export.flatbuffer import describe, read, write
 from export.layers import takes_pixels
@@ -429,7 +429,7 @@ def test_a_single_score_names_one_of_two_classes(tmp_path):
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(inputs)))
     images = np.random.default_rng(0).normal(size=(40, 4, 4, 1)).astype(np.float32)
-    classes = name_classes(model, images)
+    classes = predict_classes(model, images)
     assert 0 < classes.mean() < 1
     file = to_tflite(model, tmp_path / "a.tflite", test=images, labels=classes)
     assert (file.verification.agreement, file.verification.accuracy) == (1.0, 1.0)

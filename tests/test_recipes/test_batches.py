@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recipes.augment import Mixing, augment
-from recipes.batches import Stream, Targets, Taught, batches
+from recipes.batches import DistillationBatches, Stream, Targets, batches
 
 X, Y = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(8, 1).repeat(8, 2), np.arange(40) % 4
 PLAIN = Targets(4)
@@ -66,7 +66,7 @@ def test_a_stream_may_be_looked_at_twice():
 
 def test_a_teacher_says_of_changed_images_what_they_are():
     teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")])
-    taught = Taught(from_number, 3, ("crop", "flip"), teacher)
+    taught = DistillationBatches(from_number, 3, ("crop", "flip"), teacher)
     assert len(taught) == 3
     expected = [
         keras.ops.convert_to_numpy(augment(batch, ("crop", "flip"))) for batch, _ in itertools.islice(stream(), 6)
@@ -84,7 +84,7 @@ def test_a_teacher_says_of_changed_images_what_they_are():
 
 def test_of_a_teacher_of_logits_its_probabilities_are_taught():
     teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
-    images, targets = Taught(from_number, 3, (), teacher, logits=True)[0]
+    images, targets = DistillationBatches(from_number, 3, (), teacher, logits=True)[0]
     said = teacher.predict(images, verbose=0)
     powers = np.exp(said - said.max(1, keepdims=True))
     np.testing.assert_allclose(targets, powers / powers.sum(1, keepdims=True), rtol=1e-3, atol=1e-6)
