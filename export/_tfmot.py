@@ -3,7 +3,7 @@
     KERAS_BACKEND=tensorflow python -m export._tfmot FOLDER
 
 reads wanted.json and model.keras in FOLDER, answers with one line of JSON on its standard output, and then so to each
-line of JSON on its standard input, some with arrays behind them as raw bytes. `export.tfmot` talks to it.
+line of JSON on its standard input, some with arrays after them as raw bytes. `export.tfmot` talks to it.
 """
 
 import importlib
@@ -166,8 +166,8 @@ class Rounded:
     def read_ranges(self, images: np.ndarray) -> None:
         """Sets the ranges of the activations, before the first step, to what a network without rounding shows.
 
-        tfmot starts every range at +-6 with a slow moving average: what is clipped there at first, and in all layers
-        behind, training does not mend soon.
+        tfmot starts every range at +-6 with a slow moving average: what is clipped there at first, and in all later
+        layers, training does not mend soon.
         """
         self._images = images
         layers = [layer for layer in self._plain.layers if not isinstance(layer.output, list)]

@@ -104,7 +104,7 @@ def read_photos(folder: str | Path, shape: Sequence[int], *, count: int = DEFAUL
 
 
 def check_labels(images: np.ndarray, labels: np.ndarray) -> None:
-    """Finds labels that are not one class an image.
+    """Checks that there is one class an image.
 
     NumPy would compare a column of them, as Keras's CIFAR-10 has, with every prediction.
 

@@ -294,7 +294,7 @@ def _check(
 
 
 def check_exportable(model: keras.Model) -> None:
-    """Finds what no `.tflite` file can be made of.
+    """Checks that a `.tflite` file can be made of a model.
 
     Raises:
         UsageError: If the model has not one image input of known size and one output of class scores, or holds code
@@ -320,7 +320,7 @@ def check_exportable(model: keras.Model) -> None:
 
 
 def check_images(model: keras.Model, name: str, images: np.ndarray) -> None:
-    """Finds images that a model cannot be calibrated or checked on.
+    """Checks that a model can be calibrated or verified on images.
 
     Raises:
         UsageError: If they do not have its input's shape, there is none, or a pixel is infinite or NaN.

@@ -303,7 +303,7 @@ def add_signature(data: bytes) -> bytes:
 def set_io(data: bytes, io: Io) -> bytes:
     """Gives a file of integer activations an input and an output of another type.
 
-    An operation in front of the first and one behind the last convert between the types. uint8 counts from 0 where int8
+    An operation in front of the first and one after the last convert between the types. uint8 counts from 0 where int8
     counts from -128: a value's distance from the zero point stays the same.
 
     Args:

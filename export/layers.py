@@ -73,10 +73,10 @@ def are_pixels(model: keras.Model, images: np.ndarray) -> bool:
 
 
 def check_graph(model: keras.Model, taker: str) -> None:
-    """Finds a model that is no graph from one input to one output.
+    """Checks that a model is a graph from one input to one output.
 
     Raises:
-        UsageError: If it is that, or not built yet, or one of its layers has a name that TensorFlow does not take.
+        UsageError: If it is not, or not built yet, or one of its layers has a name that TensorFlow does not take.
     """
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not inputs or not outputs:

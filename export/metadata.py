@@ -1,6 +1,6 @@
 """What a `.tflite` file says about itself: labels, normalisation, author and version, as phones read them.
 
-The TFLite metadata schema (M001) as a flatbuffer inside the file, and the labels as a text file in a zip archive behind
+The TFLite metadata schema (M001) as a flatbuffer inside the file, and the labels as a text file in a zip archive after
 it. MediaPipe's ImageClassifier and Android Studio read both.
 """
 
@@ -64,7 +64,7 @@ class Metadata:
 
 
 def check_metadata(metadata: Metadata, classes: int, channels: int) -> None:
-    """Finds metadata that do not fit a model.
+    """Checks that metadata fit a model.
 
     Raises:
         UsageError: If there is not one label a class, a label is empty or has a line break, or the means and standard
@@ -117,7 +117,7 @@ def read_labels(data: bytes) -> tuple[str, ...] | None:
             text = file.read(LONGEST + 1)  # an archive may unpack to more than there is memory
             return tuple(text.decode("utf-8").splitlines()) if len(text) <= LONGEST else None
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError):
-        return None  # no archive behind the file, or a damaged, encrypted or foreign one
+        return None  # no archive after the file, or a damaged, encrypted or foreign one
 
 
 def read_normalization(data: bytes) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -16,7 +16,7 @@ Plan = Mapping[str, Choice]
 
 
 def check_plan(plan: Plan, names: Collection[str]) -> None:
-    """Finds what no network can be built after.
+    """Checks that a plan speaks of layers and types that there are.
 
     Args:
         plan: Shell patterns of the names of Keras layers, each with the type that these layers compute in: "float32",

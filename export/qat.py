@@ -274,7 +274,7 @@ class _Rewriter:
         return layers.Multiply(name=layer.name)([x, rest[-1]])
 
     def _activated(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
-        """What a layer computes last, behind its sum, and a name for it."""
+        """What a layer computes last, after its sum, and a name for it."""
         activation, name = activation_name(layer), layer.name
         if activation == "linear":
             return name, x
@@ -285,7 +285,7 @@ class _Rewriter:
     def _take_in_norm(
         self, layer: keras.layers.Layer, bias: np.ndarray | None
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Bias of a layer with the BatchNorm behind it, and that one's scale; None where there is none."""
+        """Bias of a layer with the BatchNorm after it, and that one's scale; None where there is none."""
         if layer.name not in self._norms:
             return bias, None
         scale, shift = scale_and_shift(self._norms[layer.name])
@@ -447,7 +447,7 @@ def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Rang
     def own_range(out: str) -> tuple[float, float] | None:
         parts = layers.of(out)
         own = [learned[layer] for layer in parts if layer in learned]
-        return own[0] if own and all(last[layer] == out for layer in parts) else None  # no layer goes on behind it
+        return own[0] if own and all(last[layer] == out for layer in parts) else None  # no layer goes on after it
 
     joined = {tensor.name: step for step in steps if step.kind == "CONCATENATION" for tensor in step.inputs}
 

@@ -111,7 +111,7 @@ def get_mode(name: str) -> Mode:
 
 
 def check_io(mode: Mode, io: str) -> None:
-    """Finds a type of input and output that a mode cannot have.
+    """Checks that a mode can have a type of input and output.
 
     Raises:
         UsageError: If there is no such type, or the mode computes in another one.

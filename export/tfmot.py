@@ -142,7 +142,7 @@ class TfmotModel:
             raise UsageError("compile the model before its training")
 
     def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Finds what TensorFlow would answer with pages of log."""
+        """Checks in one line what TensorFlow would answer with pages of log."""
         takes, classes = self.source.input_shape[1:], self.source.output_shape[-1]
         if images.shape[1:] != takes:
             raise UsageError(f"images of shape {images.shape[1:]} do not fit {self.source.name}, which takes {takes}")

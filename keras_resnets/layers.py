@@ -62,7 +62,7 @@ class ConvStyle:
             "group", over 32 groups of channels, in narrow layers fewer: a group has two at least (Wu & He 2018,
             arXiv:1803.08494); or "none".
         activation: A Keras activation name.
-        use_bias: Whether a convolution carries a bias that the normalisation behind it makes redundant.
+        use_bias: Whether a convolution carries a bias that the normalisation after it makes redundant.
             Without a normalisation it always carries one.
         padding: "symmetric": a strided convolution pads both sides alike (Caffe, torch). "same": Keras's own,
             which pads only bottom and right when it strides over an even size. "valid": it pads nothing.
@@ -148,7 +148,7 @@ def depthwise(x: Any, kernel: int, *, name: str, stride: int = 1, style: ConvSty
 def depthwise_initializer(x: Any, gain: float, style: ConvStyle) -> keras.initializers.Initializer | str:
     """Draws a depthwise kernel with variance gain / fan-in where the signal depends on it.
 
-    Keras's `HE` counts all channels as inputs of each. Behind a normalisation that is left so: there the scale of a
+    Keras's `HE` counts all channels as inputs of each. After a normalisation that is left so: there the scale of a
     kernel decides how fast it learns, and small ones learn faster.
     """
     if style.norm != "none":
@@ -264,7 +264,7 @@ def max_pool(
         x: Feature map, shape (batch, height, width, channels).
         size: Side of the window.
         stride: Step of the window in both directions.
-        name: Name of the layer; the padding is called the same with "_pad" behind.
+        name: Name of the layer; the padding is called the same with "_pad" appended.
         padding: "symmetric": both sides alike (torch). "ceil": a last window that sticks out at the bottom or right
             is kept (Caffe). "valid": it is dropped. "same": Keras's own.
         style: Its activation, which the map comes out of, says whether zeros can stand for minus infinity.
@@ -408,7 +408,7 @@ class LowestPadding2D(_ChannelLayer):
 class ZeroPadShortcut(_ChannelLayer):
     """Shortcut option A: every `stride`-th pixel, with zero channels added to reach `filters`.
 
-    Has no parameters. Half of the zeros go in front of the channels and half behind: the paper does not say
+    Has no parameters. Half of the zeros go in front of the channels and half after: the paper does not say
     where, and the published CIFAR weights are trained this way.
 
     Args:

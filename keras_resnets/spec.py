@@ -20,7 +20,7 @@ class Spec(ABC):
     """What a family's networks differ in. A family derives from it and every field becomes an option.
 
     Args:
-        norm: Normalisation behind every convolution: "batch", "layer", "instance", "group" or "none".
+        norm: Normalisation after every convolution: "batch", "layer", "instance", "group" or "none".
         activation: A Keras activation name.
 
     Attributes:

@@ -25,7 +25,7 @@ PixelStats = tuple[Sequence[float], Sequence[float]]
 def _check_arguments(
     pooling: Any, classes: Any, activation: Any, pixel_stats: Any, weights: Any, *, include_top: bool
 ) -> None:
-    """Finds arguments of a call that no network can be built with."""
+    """Checks the arguments of a call that do not depend on the network."""
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"pooling={pooling!r}: choose 'avg', 'max' or None")
     if not fits(classes, int) or classes < 1:

@@ -23,7 +23,7 @@ DESCRIPTION = "Residual-era networks for Keras 3: train one, quantize it, know i
 
 def main() -> None:
     """Runs the command; a caller's mistake ends in one line on stderr and exit code 2."""
-    # as behind Ctrl-C, what was begun is cleared away: the default would leave temporary folders and child processes;
+    # as after Ctrl-C, what was begun is cleared away: the default would leave temporary folders and child processes;
     # a process of torchrun ends at once, it may wait for the others in PyTorch's own code
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         signal.signal(signal.SIGTERM, _terminate)

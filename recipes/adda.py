@@ -95,7 +95,7 @@ def encoder_of(classifier: keras.Model) -> keras.Model:
 
 
 def with_classifier(encoder: keras.Model, classifier: keras.Model) -> keras.Model:
-    """An encoder with the last dense layer of a classifier behind it: an ordinary model to save and to export."""
+    """An encoder with the last dense layer of a classifier after it: an ordinary model to save and to export."""
     head = head_of(classifier)
     copy = layers.Dense.from_config(head.get_config())
     model = keras.Model(encoder.input, copy(encoder.output), name=classifier.name)
@@ -229,7 +229,7 @@ def adapt(config: AddaConfig, out: Path, *, resume: bool = False) -> dict[str, A
 
 
 def check(config: AddaConfig) -> None:
-    """Finds what would stop a run, before any time is spent on it.
+    """Checks what would stop a run, before any time is spent on it.
 
     Raises:
         UsageError: If a setting is out of range, the domains do not go together, or the model cannot be adapted.

@@ -33,7 +33,7 @@ class AveragedStatistics(keras.layers.Layer):
         return [one for norm in self.norms for one in (norm.moving_mean, norm.moving_variance)]
 
     def update(self) -> None:
-        """Takes in the statistics behind a step."""
+        """Takes in the statistics after a step."""
         keep = self.keep * self.begun  # the first ones are the average
         for average, now in zip(self.averages, self.statistics(), strict=True):
             average.assign(keep * average + (1 - keep) * now)

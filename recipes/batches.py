@@ -138,7 +138,7 @@ def cut(batch: Batch, count: int) -> list[Batch]:
 
 
 def slices(batch: Batch, count: int) -> list[Batch]:
-    """The parts of a batch, one behind the other, for processes whose step sees all of them together."""
+    """The parts of a batch, one after the other, for processes whose step sees all of them together."""
     inputs, targets = batch
     rows = np.split(np.arange(len(targets)), count)
     return [({key: value[one] for key, value in inputs.items()}, targets[one]) for one in rows]

@@ -81,7 +81,7 @@ def choose_runtimes(names: Sequence[str] | None, threads: Sequence[int]) -> list
     every["litert"].check()
     if names is not None:
         if not names:
-            raise UsageError("name at least one runtime behind --runtime, or leave it out for all that are there")
+            raise UsageError("name at least one runtime after --runtime, or leave it out for all that are there")
         chosen = [every[name] for name in dict.fromkeys(names)]
         for runtime in chosen:
             runtime.check()
@@ -115,7 +115,7 @@ def bench(
     out: Path,
     seed: int,
 ) -> Results:
-    """Measures files, models and networks on runtimes; writes `results.json` and report anew behind each of them.
+    """Measures files, models and networks on runtimes; writes `results.json` and report anew after each of them.
 
     Args:
         words: Paths of `.tflite` files, of `.keras` files, which are exported in every mode first, and registered
@@ -196,7 +196,7 @@ def measure_on(
     out: Path,
     opening: Opening | None = None,
 ) -> Results:
-    """Measures described files on runtimes; writes `results.json` and report anew behind each of them.
+    """Measures described files on runtimes; writes `results.json` and report anew after each of them.
 
     Args:
         runtimes: See `choose_runtimes`.
@@ -232,7 +232,7 @@ def _source_of(words: Sequence[str]) -> Source | None:
             except (OSError, ValueError, KeyError, TypeError):  # not of `keras-resnets train`
                 continue
             if isinstance(name, str):
-                found[str(Path(name))] = note  # a folder may have been written with a slash behind it
+                found[str(Path(name))] = note  # a folder may have been written with a slash after it
     if len(found) > 1:
         raise UsageError(f"the models are trained on {', '.join(sorted(found))}; measure those of one at a time")
     for name, note in found.items():

@@ -185,7 +185,7 @@ class MetricsOfAll(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves a checkpoint behind every epoch, and within one, and stops a run whose losses are no numbers.
+    """Saves a checkpoint after every epoch, and within one, and stops a run whose losses are no numbers.
 
     Args:
         path: The `.npz` file.
@@ -247,11 +247,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._save(f"epoch {epoch + 1}", now)
         self.progress = now
 
-    def _save(self, behind: str, now: Progress) -> None:
+    def _save(self, after: str, now: Progress) -> None:
         state = state_of(self.model)  # once: it comes from the device
         for one, value in zip(_variables(self.model), state, strict=True):
             if not np.isfinite(value).all():
-                raise UsageError(f"{one.path} holds no numbers behind {behind}, which is not saved; {AGAIN}")
+                raise UsageError(f"{one.path} holds no numbers after {after}, which is not saved; {AGAIN}")
         if self._over.rank == 0:
             save_checkpoint(self.path, state, now)
 

@@ -95,7 +95,7 @@ def compress(
         path: The `.keras` file.
         config: What to do.
         out: Folder of the results; None: beside the model, named after the methods.
-        resume: Whether to go on behind the last epoch of an interrupted compression, if there is one; it ends with the
+        resume: Whether to go on after the last epoch of an interrupted compression, if there is one; it ends with the
             file that it would have come to, but for networks with dropout, whose random numbers are others then.
         overwrite: Whether to replace what is there.
 
@@ -260,7 +260,7 @@ def fine_tune(
 
     The labels are not asked: a network that has learned its training images well is led further from itself by one
     epoch of them than quantization had moved it. With a checkpoint, it goes on from there, if it was begun, and saves
-    one behind each epoch.
+    one after each epoch.
     """
     size = batch_size_for(data.images)
     steps = config.epochs * -(-data.images // size)

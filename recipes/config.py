@@ -39,7 +39,7 @@ class TrainConfig:
     learning_rate: float | None = None
     """Peak of the schedule; None: 0.05 for SGD, 0.001 for AdamW."""
     schedule: Literal["cosine", "step", "onecycle"] = "cosine"
-    """How the learning rate falls behind its peak: along a cosine to 0, to a tenth after half and again after three
+    """How the learning rate falls after its peak: along a cosine to 0, to a tenth after half and again after three
     quarters of the steps, or in one cycle, which rises longer."""
     warmup: float | None = None
     """Share of the steps in which the learning rate rises to its peak; None: 0.1, in one cycle 0.3."""

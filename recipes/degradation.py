@@ -128,7 +128,7 @@ def degradation(config: DegradationConfig, out: Path, *, resume: bool, overwrite
         config: What decides the experiment.
         out: The folder.
         resume: Whether to go on with an experiment: networks that are trained already stay, one that was interrupted
-            goes on behind its last epoch.
+            goes on after its last epoch.
         overwrite: Whether to train again what is there.
 
     Returns:

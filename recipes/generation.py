@@ -93,7 +93,7 @@ def generate(config: GameConfig, data: Dataset, scorer: "Scorer", out: Path, *, 
 
 
 def check(config: GameConfig, data: Dataset) -> None:
-    """Finds what would stop a run, before any time is spent on it.
+    """Checks what would stop a run, before any time is spent on it.
 
     Raises:
         UsageError: If a setting is out of range, or the images do not fit.
@@ -205,7 +205,7 @@ def name_of(epoch: int) -> str:
 
 
 class Samples(keras.callbacks.Callback):
-    """Draws a grid of samples behind every epoch, from the same latent vectors.
+    """Draws a grid of samples after every epoch, from the same latent vectors.
 
     Args:
         config: What decides the run.

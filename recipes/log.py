@@ -1,4 +1,4 @@
-"""What a run writes of its history behind every epoch."""
+"""What a run writes of its history after every epoch."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ def write_history(history: dict[str, list[float]], path: Path) -> None:
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes the history as CSV, whole behind every epoch.
+    """Writes the history as CSV, whole after every epoch.
 
     Args:
         path: The file.

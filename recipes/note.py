@@ -22,7 +22,7 @@ def compare_note(
     Args:
         note: What was written when it was started.
         settings: What decides the run now.
-        defaults: Of settings, for the note of an earlier version that had none such.
+        defaults: Values of settings that an earlier version did not note.
         prolongs: Settings that may have larger values now, or, where there are several values, more of them.
 
     Raises:

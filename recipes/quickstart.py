@@ -77,7 +77,7 @@ def quickstart(models: Sequence[str], source: str, epochs: int, out: Path, seed:
 
 
 def _check_targets(names: Sequence[str], out: Path) -> None:
-    """Finds, before any training, what would stand in the way of the results.
+    """Checks, before any training, what would stand in the way of the results.
 
     Raises:
         UsageError: If a target cannot be written, or is a trained model that no quickstart has put there.

@@ -50,7 +50,7 @@ def open_runs(
         seeds: One seed, whose files lie in `out` itself, or several, each with a folder in it.
         resume: Whether to go on with what is there; where nothing is, runs start.
         overwrite: Whether to start again where runs are: those of their files that `FILES` matches are removed.
-        defaults: Of settings, for the run of an earlier version that had none such.
+        defaults: Values of settings that an earlier version did not note.
         prolongs: Settings that a resumed run may have larger values of.
 
     Returns:

@@ -93,7 +93,7 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     target = ensure_folder(out) / "sweep.json"
     results = _read(target)
     given = [one.data or "" for one in configs.values()] + ([results["data"]] if results else [])
-    sources = {str(Path(one)) for one in given}  # a folder may be written with a slash behind it
+    sources = {str(Path(one)) for one in given}  # a folder may be written with a slash after it
     if len(sources) != 1:
         raise UsageError(
             f"models of one sweep are trained on the same data, here and in {target}, not on "

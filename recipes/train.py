@@ -82,7 +82,7 @@ def train(
     Args:
         config: What decides the run.
         data: Images and labels.
-        folder: Where a checkpoint and `history.csv` are written behind every epoch; None: nothing is.
+        folder: Where a checkpoint and `history.csv` are written after every epoch; None: nothing is.
         resume: Whether to go on from the checkpoint, if it is there; the run ends with the weights that it would have
             had uninterrupted (on a CPU, same backend).
         every: Steps between checkpoints within an epoch; None: there are none.
@@ -294,7 +294,7 @@ def jit_compile(wanted: str = "auto") -> str | bool:
 
 
 def check(config: TrainConfig, data: Source) -> None:
-    """Finds what would stop a run, before any time is spent on it.
+    """Checks what would stop a run, before any time is spent on it.
 
     Raises:
         UsageError: If a setting is out of range, or the model is unknown or cannot take such images.
@@ -342,7 +342,7 @@ def check_folder(out: Path, *, overwrite: bool) -> None:
 
 
 def check_run(out: Path, *, resume: bool, overwrite: bool) -> bool:
-    """Finds what stands in the way of a run in `out`, and whether one was interrupted there that is to go on.
+    """Checks what stands in the way of a run in `out`; returns whether one was interrupted there that is to go on.
 
     Raises:
         UsageError: As `check_folder`, or if the folder holds an interrupted run and neither `resume` nor `overwrite` is

@@ -25,7 +25,7 @@ from export.report.scatter import choose_style, plot
 from export.results import json_schema, read_results
 from keras_resnets import Variant, families
 from keras_resnets.summary import read_figures
-from recipes.compress import Compressed
+from recipes.compress import CALIBRATION, Compressed
 from recipes.config import TrainConfig
 from recipes.configs import find_config, list_configs
 from recipes.degradation import LAST, Network, Outcome, sentences
@@ -178,8 +178,9 @@ def sweep() -> str:
     environment = last["environment"]
     note = (
         f"`keras-resnets sweep` after training on {results['data']} as in `make edge`, seed "
-        f"{last['training']['seed']} (n = 1): networks of few epochs are far from their best. All "
-        f"{results['test_images']:,} test images; QAT: quantization-aware training for "
+        f"{last['training']['seed']} (n = 1): networks of few epochs are far from their best. "
+        f"Calibrated on {CALIBRATION} training images, all {results['test_images']:,} test images; QAT: "
+        f"quantization-aware training for "
         f"{last['fine_tuning']['epochs']} epoch; {environment['processor']}, {environment['cores']} cores, LiteRT "
         f"{environment['ai-edge-litert']}, 1 thread, the files of a network in turns."
     )
@@ -205,7 +206,8 @@ def compress() -> str:
             )
     note = (
         "`keras-resnets compress`, as `make edge` calls it. Epochs: of each method; values: in the layer with most "
-        "different ones, which the scales of int8 multiply; agreement: with the Keras model before."
+        "different ones, which the scales of int8 multiply; agreement: with the Keras model before. Calibrated on "
+        f"{CALIBRATION} training images."
     )
     return "\n".join(lines) + f"\n\n{note}"
 
@@ -300,8 +302,9 @@ def training() -> str:
         f"and with the same augmentation; medians, the ratio that of the turns. resnet20: images of 32x32, batches of "
         f"128, crops and mirrored images, float32 (TensorFlow and PyTorch in one process slow each other on a CPU). "
         f"resnet50v1_5: 224x224 from memory, batches of 256, mirrored images, bfloat16; by hand with `torch.compile` "
-        f"and autocast. It was measured in turns of 24 batches, of whose time the checkpoint at the end, which every "
-        f"epoch has, took a good part; they have 200 batches now, not run again on a GPU. The input pipeline alone "
+        f"and autocast. Its turns had 24 batches, of whose time the checkpoint "
+        f"at the end of an epoch took a good part, so its ratio is pessimistic; they have 200 now, not yet run on a "
+        f"GPU. The input pipeline alone "
         f"delivers {inputs['memory']:,.0f} images of 32x32 a second from memory, and {inputs['files']:,.0f} of JPEG "
         f"files of 500x375 by {inputs['workers']} worker, both on the CPU."
     )
@@ -396,9 +399,10 @@ def devices() -> str:
         f"accuracy; no: the runtime does not take the file. p50: median on LiteRT "
         f"{environment['ai-edge-litert']} with the wider half of its interval; arena: TFLite Micro, bytes; NPU: {npu}, "
         f"by Vela {environment['ethos-u-vela']}; browser: LiteRT.js {environment['litert.js']}. "
-        f"{environment['processor']}, {environment['cores']} cores. TensorFlow's converter makes of the same ResNet-8 "
-        f"in plain Keras layers an int8 file of {plain['bytes']:,} bytes with {plain['accuracy']:.2%}; this package's "
-        f"has {own['bytes']:,} bytes and {own['accuracy']:.2%} and takes {ratio:.3f} times its time. The harness adds "
+        f"{environment['processor']}, {environment['cores']} cores. For comparison, TensorFlow's converter on the same "
+        f"ResNet-8 in plain Keras layers, int8 io, both calibrated on 500 images: {plain['bytes']:,} bytes and "
+        f"{plain['accuracy']:.2%}, against {own['bytes']:,} bytes and {own['accuracy']:.2%} in {ratio:.3f} times its "
+        f"time. The harness adds "
         f"{cost:.2%} to a bare loop around `invoke()`; two runs back to back differed by {drift:.2%} (`make bench`, "
         f"int8 and float32)."
     )

@@ -128,10 +128,10 @@ class LiteRT(Runner):
         return _end(self._output)
 
     def check_fit(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Finds images of another shape than the file's, or labels that it does not know.
+        """Checks that images have the file's shape, and labels are among its classes.
 
         Raises:
-            UsageError: If there are any, or there is not one label an image.
+            UsageError: If they do not, or there is not one label an image.
         """
         check_labels(images, labels)
         if images.shape[1:] != self.input_shape:

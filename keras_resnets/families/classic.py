@@ -21,11 +21,11 @@ from keras_resnets.registry import register
 from keras_resnets.spec import Spec
 from keras_resnets.variant import IMAGENET, MNIST, Error, Variant
 
-Lrn = Literal["before_pool", "behind_pool", "none"]
+Lrn = Literal["before_pool", "after_pool", "none"]
 PlainPoolPadding = Literal["ceil", "valid"]
 
 FIELD = 32  # side of the image that LeNet-5 sees, wider than the digit in its middle
-STAGES = ((0,), (1,), (2, 3, 4))  # AlexNet's five convolutions, with a pool between the stages and behind the last
+STAGES = ((0,), (1,), (2, 3, 4))  # AlexNet's five convolutions, with a pool between the stages and after the last
 
 
 def dense_head(
@@ -47,7 +47,7 @@ def dense_head(
         classes: Number of classes.
         activation: Activation of the classifier.
         style: Says the activation of the hidden layers.
-        dropout: Share of the features dropped behind each hidden layer.
+        dropout: Share of the features dropped after each hidden layer.
 
     Returns:
         Tensor, shape (batch, classes).
@@ -122,7 +122,7 @@ def centred(x: Any, kernel: int) -> tuple[Any, int]:
 
     Args:
         x: Image, shape (batch, height, width, channels).
-        kernel: Odd side of the convolution behind, which pads by itself where half of it is missing on every side.
+        kernel: Odd side of the convolution that follows, which pads by itself where half of it is missing on every side.
 
     Returns:
         The image, and the rows of zeros that the convolution adds on every side.
@@ -140,7 +140,7 @@ def centred(x: Any, kernel: int) -> tuple[Any, int]:
 class AlexNetSpec(Spec):
     """Five convolutions in three sizes, three overlapping 3x3 max-pools, two hidden dense layers.
 
-    The top flattens in the order (height, width, channels) and drops features behind both hidden layers.
+    The top flattens in the order (height, width, channels) and drops features after both hidden layers.
 
     Args:
         widths: Channels of the five convolutions.
@@ -149,11 +149,11 @@ class AlexNetSpec(Spec):
         zeros: Rows of zeros on each side of what they convolve.
         groups: Blocks of channels that they convolve apart: the two GPUs of the paper, which exchange their halves
             only in front of the third convolution and of the dense layers.
-        lrn: Where the local response normalisation stands: in front of the first two pools ("before_pool"), behind
-            them ("behind_pool") or nowhere ("none"). It stays where `norm` adds another.
+        lrn: Where the local response normalisation stands: in front of the first two pools ("before_pool"), after
+            them ("after_pool") or nowhere ("none"). It stays where `norm` adds another.
         pool: What the pools do with a last window that sticks out: "valid" drops, "ceil" keeps it.
         head_width: Units of each hidden dense layer.
-        dropout: Share of the features dropped behind each hidden dense layer.
+        dropout: Share of the features dropped after each hidden dense layer.
 
     References: Krizhevsky et al. 2012, DOI 10.1145/3065386, section 3 and Fig. 2.
     """
@@ -207,7 +207,7 @@ class AlexNetSpec(Spec):
         for stage, convolutions in enumerate(STAGES, 1):
             if stage > 1:
                 x = max_pool(x, padding=self.pool, style=self.style, name=f"stage{stage}_pool")
-                x = self._respond(x, "behind_pool", f"stage{stage}_lrn")
+                x = self._respond(x, "after_pool", f"stage{stage}_lrn")
             for number, index in enumerate(convolutions, 1):
                 x = convolution(self, x, index, f"stage{stage}_conv{number}")
             if stage < len(STAGES):
@@ -267,7 +267,7 @@ AlexNet = register(
 )
 
 # One tower without groups and normalisation, as torchvision has it; at 224x224 its adaptive pool does nothing. In
-# training torchvision drops in front of both hidden layers, this one, as in 2012, behind them.
+# training torchvision drops in front of both hidden layers, this one, as in 2012, after them.
 AlexNetOWT = register(
     Variant(
         "AlexNetOWT",
@@ -292,7 +292,7 @@ ZFNet = register(
             strides=(2, 2, 1, 1, 1),
             zeros=(1, 0, 1, 1, 1),
             groups=(1, 1, 1, 1, 1),
-            lrn="behind_pool",
+            lrn="after_pool",
             pool="ceil",
         ),
         f"{_ZEILER}, Fig. 3",

@@ -25,7 +25,7 @@ class DenseNetSpec(Spec):
         bottleneck: Whether a 1x1 convolution to 4k channels stands in front of a block's 3x3 ("B").
         compression: Share theta of the channels that a transition keeps; 1 keeps all ("C" below 1).
         stem: "imagenet" (7x7 with stride 2 and max-pool) or "cifar" (a bare 3x3 convolution).
-        dropout: Share of the features dropped behind every convolution but the first; 0.2 in the paper where it
+        dropout: Share of the features dropped after every convolution but the first; 0.2 in the paper where it
             trains without data augmentation.
 
     References: Huang et al. 2017, arXiv:1608.06993, section 3 and Table 1.

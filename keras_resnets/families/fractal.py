@@ -16,14 +16,14 @@ from keras_resnets.variant import CIFAR10, Error, Variant
 
 @dataclass(frozen=True)
 class FractalNetSpec(Spec):
-    """A chain of fractal blocks with 2x2 max-pools behind them.
+    """A chain of fractal blocks with 2x2 max-pools after them.
 
     Args:
         widths: Channels of each block.
         columns: Columns C of every block; column c is 2^(c-1) convolutions deep.
         drop_path: Share of its inputs that a join drops in training; 0.15 in the paper. For half of the batches a
             single column of the whole network is trained instead, see `ColumnChoice`.
-        dropout: Share of the features dropped behind the convolutions of the last block; earlier blocks drop
+        dropout: Share of the features dropped after the convolutions of the last block; earlier blocks drop
             linearly less, the first none. 0.4 in the paper.
 
     References: Larsson et al. 2017, arXiv:1605.07648, section 2 (Fig. 1), section 3 (drop-path) and section 4.
@@ -76,7 +76,7 @@ class Place:
     Args:
         name: Prefix of its layers' names.
         width: Channels of its convolutions.
-        dropout: Share of the features dropped behind each of them.
+        dropout: Share of the features dropped after each of them.
         choice: Output of the network's `ColumnChoice`, where there is one.
     """
 

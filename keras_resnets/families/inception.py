@@ -163,7 +163,7 @@ class InceptionSpec(Spec):
 
 
 def _check_row(what: str, row: Row, function: Callable[..., Any]) -> None:
-    """Finds what the function, annotated with `int` or a Literal, cannot take."""
+    """Checks that the function, annotated with `int` or a Literal, can take a row."""
 
     def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, int) and value > 0 if annotation is int else value in get_args(annotation)
@@ -183,7 +183,7 @@ def inception(spec: InceptionSpec, x: Any, branches: Branches, name: str) -> Any
 
 
 def chain(spec: InceptionSpec, x: Any, steps: Steps, prefix: str) -> list[Any]:
-    """Steps one behind the other; returns the ends, several where the last steps stand beside each other."""
+    """Steps one after the other; returns the ends, several where the last steps stand beside each other."""
     kinds = [step.kind for step in steps]
     ends = [x]
     for place, step in enumerate(steps, 1):

@@ -87,7 +87,7 @@ def inverted_residual(
         name: Prefix of the layers' names.
         kernel: Side of the depthwise kernel.
         stride: Step of the depthwise convolution.
-        squeezed: Channels of the narrow layer of a squeeze-excite unit behind it; 0 leaves the unit out.
+        squeezed: Channels of the narrow layer of a squeeze-excite unit after it; 0 leaves the unit out.
         style: Normalisation, activation and padding.
         drop: Share of the images that lose the branch in training, where there is a shortcut.
         starts_at_zero: Whether the branch starts as nothing, where there is a shortcut.

@@ -196,7 +196,7 @@ def stem(spec: ResNetSpec, x: Any, width: int) -> Any:
 
 
 def post_block(spec: ResNetSpec, x: Any, place: Place) -> Any:
-    """The block of 2015, activated behind the addition: (h, w, c) -> (h/stride, w/stride, filters). Fig. 5."""
+    """The block of 2015, activated after the addition: (h, w, c) -> (h/stride, w/stride, filters). Fig. 5."""
     y = x
     steps = convolutions(spec, place)
     for number, (filters, kernel, stride, groups) in enumerate(steps, 1):
@@ -223,7 +223,7 @@ def post_block(spec: ResNetSpec, x: Any, place: Place) -> Any:
 def preact_block(spec: ResNetSpec, x: Any, place: Place) -> Any:
     """The block of 2016, activated in front: (h, w, c) -> (h/stride, w/stride, filters). Fig. 1b.
 
-    Where shapes change, the shortcut starts behind the activation, too. The stem is activated already, so the
+    Where shapes change, the shortcut starts after the activation, too. The stem is activated already, so the
     first block adds none (appendix of the paper).
     """
     ready = x

@@ -21,9 +21,9 @@ class SqueezeNetSpec(Spec):
     """A chain of fire modules.
 
     Args:
-        norm: Normalisation behind every convolution; the paper has none.
+        norm: Normalisation after every convolution; the paper has none.
         widths: Channels that come out of each fire module, for each stage. A max-pool stands in front of a stage.
-        stem: "imagenet" (a convolution with stride 2) or "cifar" (3x3 at full resolution, no pool behind it).
+        stem: "imagenet" (a convolution with stride 2) or "cifar" (3x3 at full resolution, no pool after it).
         stem_width: Channels of the stem.
         stem_kernel: Side of the stem's kernel; odd. "cifar" has 3.
         bypass: Whether a fire module that keeps the number of channels adds its input: modules 3, 5, 7 and 9 of

@@ -25,7 +25,7 @@ class VGGSpec(Spec):
         depths: Convolutions in each stage.
         widths: Channels of each stage.
         head_width: Units of each hidden dense layer.
-        dropout: Share of the features dropped behind each hidden dense layer.
+        dropout: Share of the features dropped after each hidden dense layer.
 
     References: Simonyan & Zisserman 2015, arXiv:1409.1556, section 2.1 and Table 1; section 3.1 (dropout).
     """

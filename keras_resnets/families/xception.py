@@ -36,7 +36,7 @@ class XceptionSpec(ResidualSpec):
         stem_widths: Channels of the two ordinary 3x3 convolutions in front.
         blocks: For each stage its residual blocks, for each block the channels of its separable convolutions. A
             stage's first block halves the map; the others end in as many channels as they begin with.
-        exit_widths: Channels of the separable convolutions behind the last residual block.
+        exit_widths: Channels of the separable convolutions after the last residual block.
         dropout: Share of the pooled features dropped in front of the classifier; the paper's section 4.3.
 
     References: Chollet 2017, arXiv:1610.02357, Fig. 5.
@@ -133,7 +133,7 @@ def residual(spec: XceptionSpec, x: Any, widths: tuple[int, ...], name: str, str
 
 
 def exit_flow(spec: XceptionSpec, x: Any, name: str) -> Any:
-    """Separable convolutions, activated behind, without a shortcut: (h, w, c) -> (h, w, last width)."""
+    """Separable convolutions, activated afterwards, without a shortcut: (h, w, c) -> (h, w, last width)."""
     for number, width in enumerate(spec.exit_widths, 1):
         x = separable(spec, x, width, name, number)
         x = activate(x, style=spec.style, name=f"{name}_{spec.activation}{number}")

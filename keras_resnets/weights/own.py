@@ -12,12 +12,12 @@ from keras_resnets.errors import UsageError
 
 Shapes = tuple[tuple[int, ...], ...]  # of the weights of a layer
 
-# Layers without weights that a caller adds or leaves out in front of the network or behind it.
+# Layers without weights that a caller adds or leaves out in front of the network or after it.
 AROUND = ("global_average_pooling2d", "global_max_pooling2d", "input_layer", "normalization")
 
 
 def check_path(path: Path) -> None:
-    """Finds a path that is no weights file of Keras.
+    """Checks that a path is that of a weights file of Keras.
 
     Raises:
         UsageError: If it is of another kind, or not there.
@@ -68,7 +68,7 @@ def has_layers_of(model: keras.Model, path: Path, top: Collection[str] = ()) -> 
     Args:
         model: The network.
         path: The file.
-        top: Classes of layers of which the file may have more behind those of the model, which Keras passes over.
+        top: Classes of layers of which the file may have more after those of the model, which Keras passes over.
     """
     found: dict[str, list[tuple[int, Shapes]]] = {}
     try:

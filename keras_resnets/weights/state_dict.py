@@ -120,7 +120,7 @@ def _choose_naming(model: keras.Model, state: Arrays) -> Naming:
 
 
 def block_names(model: keras.Model) -> dict[str, str]:
-    """The names of the layers with weights, each block with its running number in the network behind it.
+    """The names of the layers with weights, each block with its running number in the network after it.
 
     Some libraries number blocks through the network: "stage3_block1_conv" becomes "stage3_block1#5_conv" if five
     blocks come before. Convolutions that stand in no block count as one each: "stage2_conv1" becomes "stage2#2_conv1".
@@ -178,7 +178,7 @@ def _flattened_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
 
 
 def _layout(layer: keras.layers.Layer, kernel: np.ndarray, flattened: tuple[int, ...] | None) -> np.ndarray:
-    """A kernel as Keras lays it out: channels last, outputs behind inputs; linear layers and 1x1 convolutions alike."""
+    """A kernel as Keras lays it out: channels last, outputs after inputs; linear layers and 1x1 convolutions alike."""
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return kernel.transpose(2, 3, 0, 1) if kernel.ndim == 4 else kernel
     if isinstance(layer, keras.layers.Dense):

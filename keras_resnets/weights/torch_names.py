@@ -36,7 +36,7 @@ class Naming:
     last_pool: type[keras.layers.Layer] | None = None
 
     def check(self, model: keras.Model) -> None:
-        """Finds what no weight shows: another padding or pool, or another place of the stride.
+        """Checks what no weight shows: padding, pool, and the place of the stride.
 
         Raises:
             UsageError: If the network would compute something else with the right weights.
@@ -219,7 +219,7 @@ def _zoo_shufflenet_v2() -> Rename:
 
 
 def _squeezenet() -> Rename:
-    """SqueezeNet of torchvision, whose fire modules and pools are numbered through behind stem, ReLU and pool."""
+    """SqueezeNet of torchvision, whose fire modules and pools are numbered through after stem, ReLU and pool."""
     parts = {"squeeze_conv": "squeeze", "expand1_conv": "expand1x1", "expand3_conv": "expand3x3"}
 
     def layer(found: re.Match[str]) -> str:
@@ -234,7 +234,7 @@ def _squeezenet() -> Rename:
 
 
 def _vgg(layers_a_convolution: int, *, dense: tuple[int, int, int] = (0, 3, 6)) -> Rename:
-    """VGG and AlexNet of torchvision: convolution, BatchNorm if there is one, ReLU, and a pool behind each stage."""
+    """VGG and AlexNet of torchvision: convolution, BatchNorm if there is one, ReLU, and a pool after each stage."""
 
     def layer(found: re.Match[str]) -> str:
         stage, _, number = _place(found)

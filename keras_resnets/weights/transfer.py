@@ -58,19 +58,19 @@ def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if layer.weights]
 
 
-def norm_behind(name: str) -> str:
-    """Name of the BatchNorm behind the convolution of that name."""
+def norm_after(name: str) -> str:
+    """Name of the BatchNorm after the convolution of that name."""
     return name.replace("conv", "bn")
 
 
 def absorb_biases(model: keras.Model, arrays: Arrays) -> None:
-    """Moves biases that the model has no place for into the BatchNorm behind their convolution.
+    """Moves biases that the model has no place for into the BatchNorm after their convolution.
 
     BatchNorm subtracts its moving mean: (x + b) - mean = x - (mean - b), exactly.
     """
     own = {f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights}
     for key in [key for key in arrays if key.endswith("/bias") and key not in own]:
-        mean = f"{norm_behind(key.removesuffix('/bias'))}/moving_mean"
+        mean = f"{norm_after(key.removesuffix('/bias'))}/moving_mean"
         if mean in arrays and arrays[mean].shape == arrays[key].shape:
             arrays[mean] = arrays[mean] - arrays.pop(key)
 

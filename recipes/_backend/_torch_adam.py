@@ -32,7 +32,7 @@ class Adam(_KerasAdam):
             beta1=self.beta_1,
             beta2=self.beta_2,
             weight_decay=0.0,
-            eps=self.epsilon / (1 - self.beta_2 ** float(step)) ** 0.5,  # PyTorch adds it behind the correction
+            eps=self.epsilon / (1 - self.beta_2 ** float(step)) ** 0.5,  # PyTorch adds it after the correction
             amsgrad=False,
             maximize=False,
         )

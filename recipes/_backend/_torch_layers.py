@@ -190,7 +190,7 @@ class Dense(_Direct, keras.layers.Dense):
 
 
 class _Pooling(_Direct):
-    """Pooling that leaves images in the memory layout that the convolution behind it reads fastest."""
+    """Pooling that leaves images in the memory layout that the convolution after it reads fastest."""
 
     pool: Callable[..., torch.Tensor]
 

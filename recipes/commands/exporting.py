@@ -212,7 +212,7 @@ class Sweep:
     modes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
     """Modes to export; see `keras-resnets export`."""
     engines: tuple[Literal["native", "tfmot"], ...] = ("native", "tfmot")
-    """Engines of quantization-aware training; none: --engines with nothing behind it."""
+    """Engines of quantization-aware training; none: --engines with nothing after it."""
     epochs: int = 1
     """Passes over the training set for quantization-aware training."""
 

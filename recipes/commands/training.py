@@ -43,7 +43,7 @@ class Train(TrainConfig):
     overwrite: bool = False
     """Replace a run that is in the folder already."""
     checkpoint_steps: int = 1000
-    """Steps between checkpoints within an epoch; there is one behind every epoch, too."""
+    """Steps between checkpoints within an epoch; there is one after every epoch, too."""
     workers: int | None = None
     """Processes that decode the images of a folder; None: one for each processor but one, shared by the processes of
     torchrun."""

@@ -169,7 +169,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
                 model.players["generator"].trainable_variables[0].assign_add(np.nan)
 
     saved = Checkpoints(tmp_path / "a.npz", Progress(), seed=0)
-    with pytest.raises(UsageError, match="holds no numbers behind epoch 2, which is not saved"):
+    with pytest.raises(UsageError, match="holds no numbers after epoch 2, which is not saved"):
         model.fit(data, steps_per_epoch=2, epochs=3, shuffle=False, verbose=0, callbacks=[Poison(), saved])
     assert load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0]).epoch == 1
 
@@ -183,7 +183,7 @@ def test_within_an_epoch_neither(tmp_path):
                 self.model.players["generator"].trainable_variables[0].assign_add(np.nan)
 
     saved = Checkpoints(tmp_path / "a.npz", Progress(), seed=0, every=1)
-    with pytest.raises(UsageError, match=r"holds no numbers behind step 2 of epoch 1, which is not saved"):
+    with pytest.raises(UsageError, match=r"holds no numbers after step 2 of epoch 1, which is not saved"):
         model.fit(data, steps_per_epoch=4, epochs=1, shuffle=False, verbose=0, callbacks=[Poison(), saved])
     assert load_checkpoint(tmp_path / "a.npz", tiny_game("conv")[0]).step == 1
 
