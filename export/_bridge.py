@@ -115,7 +115,12 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
             tensors[layer.name, 0, 0] = inputs[-1]
             continue
         (node,) = entry["inbound_nodes"]
-        (arguments,) = _tensors(node["args"] or [node["kwargs"]["inputs"]], tensors)
+        given = _tensors(node["args"] or [node["kwargs"].get("inputs")], tensors)
+        if len(given) != 1 or given[0] is None:
+            raise UsageError(
+                f"{layer.name} ({type(layer).__name__}) takes several inputs, which no way is known to rebuild"
+            )
+        (arguments,) = given
         function = _for_rounding(layer, foldable) if for_rounding else None
         result = (function or _twin(layer))(arguments)
         for index, tensor in enumerate(result if isinstance(result, list | tuple) else [result]):
@@ -154,7 +159,10 @@ def _twin(layer: keras.layers.Layer) -> Callable[[Any], Any]:
         _own[f"{layer.name}_activation"] = keras.layers.Activation(layer.activation)
         return lambda x: Keras3(name=f"{layer.name}_activation")(_copied(layer, activation="linear")(x))
     if layer.trainable_weights:
-        raise UsageError(f"{layer.name} ({type(layer).__name__}) has weights, but tf_keras has no such layer")
+        raise UsageError(
+            f"{layer.name} ({type(layer).__name__}) has weights, and no way is known to rebuild it in tf_keras; "
+            f"write the layers of a model within a model into the model itself"
+        )
     _own[layer.name] = layer
     return lambda x: Keras3(name=layer.name)(x)
 

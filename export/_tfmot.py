@@ -68,7 +68,7 @@ class Pruned:
         shares = _shares(rebuilt, sparsity)
 
         def wrap(layer: Any) -> Any:
-            if not isinstance(layer, KINDS):
+            if layer.name not in shares:
                 return layer
             if pattern:
                 schedule, options = pruning.ConstantSparsity(0.5, 0), {"sparsity_m_by_n": tuple(pattern)}
@@ -96,8 +96,10 @@ def _shares(model: tf_keras.Model, sparsity: float) -> dict[str, float]:
     kernels = {
         layer.name: np.abs(layer.pointwise_kernel if isinstance(layer, KINDS[-1]) else layer.kernel)
         for layer in model.layers
-        if isinstance(layer, KINDS)
+        if isinstance(layer, KINDS) and layer.trainable
     }
+    if not kernels:
+        raise UsageError(f"{model.name} has nothing to prune: depthwise convolutions and frozen layers are spared")
     threshold = np.quantile(np.concatenate([one.ravel() for one in kernels.values()]), sparsity)
     return {name: min(float(np.mean(one <= threshold)), MOST_ZEROS) for name, one in kernels.items()}
 
@@ -116,7 +118,7 @@ class Clustered:
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
 
         def wrap(layer: Any) -> Any:
-            if not isinstance(layer, KINDS):
+            if not isinstance(layer, KINDS) or not layer.trainable:
                 return layer
             if _values(layer, keep) > clusters:
                 return cluster(layer, **options)

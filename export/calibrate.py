@@ -48,6 +48,7 @@ def pick_calibration(
         UsageError: If `count` is below 1 or `seed` below 0, or there is not one class an image.
     """
     _check_pick(count, seed)
+    images, labels = np.asarray(images), np.asarray(labels)
     check_labels(images, labels)
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     # Deal the classes out in rounds: first one image of each class, then a second of each, and so on.
@@ -83,7 +84,7 @@ def read_photos(folder: str | Path, shape: Sequence[int], *, count: int = DEFAUL
     height, width, channels = shape
     if channels not in (1, 3):
         raise UsageError(f"photos have 1 or 3 channels, the model's image has {channels}; give it its training data")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS) if folder.is_dir() else []
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS and path.is_file())
     if not files:
         raise UsageError(f"no photos in {folder}; give a folder of {', '.join(PHOTOS)} files")
     _, folders = np.unique([str(file.parent) for file in files], return_inverse=True)
@@ -103,17 +104,27 @@ def read_photos(folder: str | Path, shape: Sequence[int], *, count: int = DEFAUL
     return Calibration(np.stack(images), str(folder), indices)
 
 
-def check_labels(images: np.ndarray, labels: np.ndarray) -> None:
-    """Checks that there is one class an image.
+def check_labels(images: np.ndarray, labels: np.ndarray, classes: int | None = None) -> None:
+    """Checks that there is one class an image, and that it is one of a model's, where their number is given.
 
     NumPy would compare a column of them, as Keras's CIFAR-10 has, with every prediction.
 
     Raises:
-        UsageError: If labels are not of shape (n,) for n images, or there are no images.
+        UsageError: If labels are not of shape (n,) for n images, or there are no images, or a label is no class.
     """
     if not len(images) or labels.shape != (len(images),):
         raise UsageError(
             f"{len(images)} images and labels of shape {labels.shape}: give one class an image, shape (n,)"
+        )
+    if classes is None:
+        return
+    if labels.dtype.kind not in "biu":
+        raise UsageError(f"labels of type {labels.dtype}: give whole numbers from 0")
+    most = max(classes, 2)  # a single score tells two classes apart
+    if labels.min() < 0 or labels.max() >= most:
+        raise UsageError(
+            f"labels from {labels.min()} to {labels.max()}, and the model has {most} classes; use the data that it was "
+            f"trained on"
         )
 
 

@@ -275,6 +275,9 @@ def _check(
     *,
     aware: str | None,
 ) -> None:
+    outs = list(outs)
+    if len({out.resolve() for out in outs}) < len(outs):
+        raise UsageError(f"two modes would be written to one file: {', '.join(map(str, outs))}")
     for out in outs:
         if out.suffix != ".tflite":
             raise UsageError(f"cannot write {out}: give it the suffix .tflite, its recipe goes beside it as .json")
@@ -288,7 +291,7 @@ def _check(
     if labels is not None:
         if test is None:
             raise UsageError("labels are those of test images: give these, too")
-        check_labels(test, labels)
+        check_labels(test, labels, model.output_shape[-1])
     if any(mode.calibrated for mode in modes) and calibration is not None:
         warn_if_few(calibration, stacklevel=4)
 
@@ -326,6 +329,8 @@ def check_images(model: keras.Model, name: str, images: np.ndarray) -> None:
         UsageError: If they do not have its input's shape, there is none, or a pixel is infinite or NaN.
     """
     _check_fit(model, name, images)
+    if images.dtype.kind not in "biuf":
+        raise UsageError(f"{name} images are of type {images.dtype}; give numbers")
     if not len(images) or not np.isfinite(images).all():
         raise UsageError(f"{name} images are {'infinite or NaN in places' if len(images) else 'none'}")
 

@@ -1,6 +1,7 @@
 """What the layers of a model say: where they are defined, what they compute, and whether that is of pixels."""
 
 import re
+import reprlib
 from collections import Counter
 from typing import Any
 
@@ -17,10 +18,14 @@ NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")  # what TensorFlow takes
 
 
 def layer_modules(model: keras.Model) -> list[str]:
-    """Modules outside Keras that define the model's layers; importing them registers the layers."""
+    """Modules outside Keras that define the model's layers and what they are built with; importing registers these."""
     modules = {type(layer).__module__: type(layer).__name__ for layer in iter_layers(model)}
+    registered = keras.saving.get_custom_objects()
+    for layer in iter_layers(model):
+        words = {word for word in keras.tree.flatten(layer.get_config()) if isinstance(word, str)}
+        modules |= {registered[word].__module__: registered[word].__name__ for word in words & registered.keys()}
     if "__main__" in modules:
-        raise UsageError(f"{model.name} has a layer {modules['__main__']} defined in a script; move it into a module")
+        raise UsageError(f"{model.name} has {modules['__main__']}, defined in a script; move it into a module")
     return sorted(module for module in modules if module.split(".")[0] != "keras")
 
 
@@ -32,8 +37,16 @@ def in_float32(model: keras.Model) -> keras.Model:
     if all(layer.compute_dtype == "float32" for layer in iter_layers(model)):
         return model
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+    def clone(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Layer):  # an operation, which takes the type of its inputs
+            return type(layer).from_config(layer.get_config())
+        try:
+            return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        except TypeError as error:
+            raise UsageError(
+                f"{model.name}: {layer.name} ({type(layer).__name__}) cannot be built in float32: {error}; let it take "
+                f"dtype, as keras.layers.Layer does"
+            ) from error
 
     return with_weights_of(model, keras.models.clone_model(model, clone_function=clone, recursive=True))
 
@@ -78,6 +91,8 @@ def check_graph(model: keras.Model, taker: str) -> None:
     Raises:
         UsageError: If it is not, or not built yet, or one of its layers has a name that TensorFlow does not take.
     """
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"{taker} a Keras model, not {reprlib.repr(model)}")
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not inputs or not outputs:
         raise UsageError(f"{taker} a functional model, which {model.name} is not, or not yet: give it an Input")
@@ -85,10 +100,10 @@ def check_graph(model: keras.Model, taker: str) -> None:
     if len(inputs) != 1 or len(outputs) != 1 or named:
         found = "names them in a dictionary" if named else f"has {len(inputs)} and {len(outputs)}"
         raise UsageError(f"{taker} a model of one input and one output; {model.name} {found}")
-    strange = [layer.name for layer in iter_layers(model) if not NAME.fullmatch(layer.name)]
+    strange = [one.name for one in (model, *iter_layers(model)) if not NAME.fullmatch(one.name)]
     if strange:
         raise UsageError(
-            f"{model.name}: TensorFlow takes no layer called {strange[0]!r}; name it in letters and digits"
+            f"{model.name}: TensorFlow takes no model or layer called {strange[0]!r}; name it in letters and digits"
         )
 
 
@@ -103,7 +118,10 @@ def activation_name(layer: keras.layers.Layer) -> str:
         plain = not layer.negative_slope and not layer.threshold
         return {None: "relu", 6: "relu6"}.get(layer.max_value, "other") if plain else "other"
     function = getattr(layer, "activation", None)
-    return str(getattr(function, "__name__", "other")) if function else "linear"
+    if not function:
+        return "linear"
+    name = str(getattr(function, "__name__", "other"))
+    return name if getattr(keras.activations, name, None) is function else "other"  # a user's own may be called so
 
 
 def scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -134,7 +134,8 @@ def quantize_aware(
     images = np.asarray(images)
     check_graph(model, "quantize_aware takes")
     model = as_functional(model)
-    _check_layers(model, images)
+    check_layers(model)
+    _check_images(model, images)
     model = spell_out(in_float32(model))
     warn_if_few(images, stacklevel=2)
     if engine == "tfmot":
@@ -149,13 +150,22 @@ def quantize_aware(
     return rewritten
 
 
-def _check_layers(model: keras.Model, images: np.ndarray) -> None:
-    if not keras.backend.is_float_dtype(model.inputs[0].dtype):
-        raise UsageError(f"{model.name} takes {model.inputs[0].dtype} images; quantize_aware wants an Input of float32")
+def _check_images(model: keras.Model, images: np.ndarray) -> None:
     if images.shape[1:] != model.input_shape[1:] or not len(images):
         raise UsageError(f"images of shape {images.shape} do not fit {model.name}, which takes {model.input_shape[1:]}")
-    if not np.isfinite(images).all():
-        raise UsageError(f"images for {model.name} are infinite or NaN in places")
+    if images.dtype.kind not in "biuf" or not np.isfinite(images).all():
+        raise UsageError(f"images for {model.name} are no numbers, or infinite or NaN in places")
+
+
+def check_layers(model: keras.Model) -> None:
+    """Checks that `quantize_aware` knows every layer of a model.
+
+    Raises:
+        UsageError: If it does not, or a layer is used twice, or the model has diverged.
+    """
+    model = as_functional(model)
+    if not keras.backend.is_float_dtype(model.inputs[0].dtype):
+        raise UsageError(f"{model.name} takes {model.inputs[0].dtype} images; quantize_aware wants an Input of float32")
     lost = [layer.name for layer in model.layers if not all(np.isfinite(array(one)).all() for one in layer.weights)]
     if lost:
         raise UsageError(f"{model.name}: weights of {', '.join(lost)} are infinite or NaN; its training has diverged")
@@ -174,12 +184,14 @@ def _unknown(layer: Any) -> str | None:
     if type(layer) not in KNOWN:
         kind = type(layer).__name__
         return kind if isinstance(layer, layers.Layer) else f"operation {kind}, not a layer"
-    if isinstance(layer, AFFINE) and len(layer.output.shape) != 4:
+    if isinstance(layer, (*AFFINE, layers.Average)) and len(layer.output.shape) != 4:
         return f"{type(layer).__name__} of vectors"
     if isinstance(layer, AFFINE) and not _axes(layer) <= {
         3 if keras.config.image_data_format() == "channels_last" else 1
     }:
         return f"{type(layer).__name__} over axis {layer.axis}, not the channels"
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        return f"{type(layer).__name__} with LoRA or weights that Keras has quantized"
     activation = activation_name(layer)
     return None if activation in ACTIVATIONS else f"activation {activation}"
 
@@ -212,7 +224,9 @@ class _Rewriter:
         """What comes out of a layer under rounding; `layer` is the model's own."""
         (inputs,) = keras.tree.map_structure(self._round_image, args or (kwargs["inputs"],))
         name = layer.name
-        if isinstance(layer, tuple(ROUNDED)):
+        if isinstance(layer, layers.Dense) and len(inputs.shape) == 4:
+            name, x = self._pointwise(layer, inputs)
+        elif isinstance(layer, tuple(ROUNDED)):
             name, x = self._weighted(layer, inputs)
         elif isinstance(layer, layers.SeparableConv2D):
             name, x = self._separable(layer, inputs)
@@ -222,7 +236,8 @@ class _Rewriter:
             learned = isinstance(layer, layers.BatchNormalization) and layer.trainable
             x = self._affine(inputs, *scale_and_shift(layer), name, trainable=learned)
         elif isinstance(layer, layers.Average):
-            x = self._round(layers.Add(name=f"{name}_sum")(inputs), f"{name}_sum")
+            total = self._free(f"{name}_sum")
+            x = self._round(layers.Add(name=total)(inputs), total)
             x = self._affine(x, np.ones(1) / len(inputs), np.zeros(1), name, trainable=False)
         elif isinstance(layer, layers.Multiply) and len(inputs) > 2:
             x = self._product(layer, inputs)
@@ -252,6 +267,14 @@ class _Rewriter:
         x = _call(ROUNDED[type(layer)], layer.get_config() | {"activation": None}, x, kernel, bias, scale)
         return self._activated(layer, x)
 
+    def _pointwise(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
+        """A dense layer on every pixel, as a 1x1 convolution: the converter would move earlier biases into it."""
+        kernel, *rest = (array(weight) for weight in layer.weights)
+        config = {"filters": layer.units, "kernel_size": 1, "name": layer.name, "trainable": layer.trainable}
+        config["data_format"] = "channels_last"
+        x = _call(RoundedConv2D, config, x, kernel[None, None], rest[0] if rest else None)
+        return self._activated(layer, x)
+
     def _separable(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """A depthwise and a 1x1 convolution, as LiteRT computes it."""
         depthwise, pointwise, *rest = (array(weight) for weight in layer.weights)
@@ -259,7 +282,7 @@ class _Rewriter:
         config = layer.get_config()
         shaped = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", "depth_multiplier", "trainable")
         kept = {key: config[key] for key in shaped}
-        name = f"{layer.name}_depthwise"
+        name = self._free(f"{layer.name}_depthwise")
         x = self._round(_call(RoundedDepthwiseConv2D, kept | {"name": name}, x, depthwise, None), name)
         kept = {"filters": layer.filters, "kernel_size": 1, "name": layer.name}
         kept |= {key: config[key] for key in ("data_format", "trainable")}
@@ -269,9 +292,15 @@ class _Rewriter:
         """Of two factors after the other, as LiteRT computes it."""
         x, *rest = inputs
         for place, factor in enumerate(rest[:-1], 1):
-            name = f"{layer.name}_product{place}"
+            name = self._free(f"{layer.name}_product{place}")
             x = self._round(layers.Multiply(name=name)([x, factor]), name)
         return layers.Multiply(name=layer.name)([x, rest[-1]])
+
+    def _free(self, name: str) -> str:
+        """A name that no layer of the model has."""
+        while name in self._readers:
+            name += "_"
+        return name
 
     def _activated(self, layer: keras.layers.Layer, x: Any) -> tuple[str, Any]:
         """What a layer computes last, after its sum, and a name for it."""
@@ -279,7 +308,7 @@ class _Rewriter:
         if activation == "linear":
             return name, x
         x = x if activation in FUSED else self._round(x, name)
-        name = f"{name}_{activation}"
+        name = self._free(f"{name}_{activation}")
         return name, layers.Activation(activation, name=name)(x)
 
     def _take_in_norm(
@@ -444,11 +473,15 @@ def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Rang
     last = {layer: step.outputs[0].name for step in steps for layer in layers.of(step.outputs[0].name)}
     ranges = {steps[0].inputs[0].name: learned[IMAGE]}
 
-    def own_range(out: str) -> tuple[float, float] | None:
+    def own_range(step: Operation, out: str) -> tuple[float, float] | None:
         parts = layers.of(out)
+        if step.activation == "RELU6" and sixths.intersection(parts):
+            return 0.0, 6.0
         own = [learned[layer] for layer in parts if layer in learned]
         return own[0] if own and all(last[layer] == out for layer in parts) else None  # no layer goes on after it
 
+    # A hard sigmoid's sixth may be folded into the kernel that reads it: then its last tensor is the ReLU6 before.
+    sixths = {layer.name for layer in model.layers if activation_name(layer) == "hard_sigmoid"}
     joined = {tensor.name: step for step in steps if step.kind == "CONCATENATION" for tensor in step.inputs}
 
     def derived_range(step: Operation) -> tuple[float, float] | None:
@@ -456,11 +489,11 @@ def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Rang
         if step.kind in FIXED:
             return FIXED[step.kind]
         if out in joined and step.kind not in KEEPS_RANGE:
-            return own_range(joined[out].outputs[0].name) or derived_range(joined[out])
-        if step.activation == "RELU6":
-            return 0.0, 6.0
+            return own_range(joined[out], joined[out].outputs[0].name) or derived_range(joined[out])
         if step is steps[-1] and step.kind not in KEEPS_RANGE:
             return next(reversed(learned.values()))  # the output has the converter's name, not the layer's
+        if step.activation == "RELU6":
+            return 0.0, 6.0
         if step.kind == "ADD" and all(tensor.name in ranges for tensor in step.inputs):
             added = [ranges[tensor.name] for tensor in step.inputs]  # in a sum of more than two
             return sum(least for least, _ in added), sum(largest for _, largest in added)
@@ -470,7 +503,7 @@ def ranges_of_tensors(data: bytes, learned: Learned, model: keras.Model) -> Rang
 
     for step in steps:
         out = step.outputs[0].name
-        found = own_range(out) or derived_range(step)
+        found = own_range(step, out) or derived_range(step)
         if not found:
             raise UsageError(
                 f"training gave no range to {out} ({step.kind}); export the model that quantize_aware was given, in "

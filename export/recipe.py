@@ -56,7 +56,7 @@ def describe_export(
         and {"source": calibration.source, "images": len(calibration.images), "indices": calibration.indices},
         "verification": asdict(verification),
         "versions": describe_versions(),
-        "config": json.loads(model.to_json()),
+        "config": json.loads(model.to_json(), parse_constant=str),  # what JSON has no number for stays a word
     }
 
 

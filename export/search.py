@@ -60,14 +60,16 @@ def search_plan(
         UsageError: If the budget is below 0, the images do not fit, or even all layers in float32 lose more than the
             budget.
     """
-    if budget < 0:
+    if not budget >= 0:
         raise UsageError(f"budget={budget}: give the accuracy that may be lost, such as {BUDGET}")
-    check_labels(images, labels)
     check_clipping(clipping)
     model = load_model(model) if isinstance(model, str | Path) else model
     calibration = Calibration(calibration) if isinstance(calibration, np.ndarray) else calibration
     check_exportable(model)
     check_images(model, "calibration", calibration.images)
+    images, labels = np.asarray(images), np.asarray(labels)
+    check_images(model, "held-out", images)
+    check_labels(images, labels, model.output_shape[-1])
     with tempfile.TemporaryDirectory() as folder:
         floats = to_tflite(model, Path(folder) / "float32.tflite", test=images[:DIAGNOSED], min_agreement=0).path
         chosen = choose_clipping(clipping, MIXED, "quantizer")

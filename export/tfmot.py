@@ -97,6 +97,7 @@ class TfmotModel:
             raise UsageError(f"loss {loss!r}: give {', '.join(LOSSES)} or an object of a class of keras.losses")
         described = loss if isinstance(loss, str) else _described(loss)
         self._call("compile", optimizer=_described(keras.optimizers.get(optimizer)), loss=described)
+        self._loss = loss if isinstance(loss, str) else type(loss).__name__
         self._compiled = True
 
     def fit(
@@ -143,18 +144,27 @@ class TfmotModel:
 
     def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Checks in one line what TensorFlow would answer with pages of log."""
-        takes, classes = self.source.input_shape[1:], self.source.output_shape[-1]
-        if images.shape[1:] != takes:
-            raise UsageError(f"images of shape {images.shape[1:]} do not fit {self.source.name}, which takes {takes}")
-        if labels.shape != (len(images),) and labels.shape != (len(images), classes):
+        self._check_images(images)
+        classes = self.source.output_shape[-1]
+        numbers, shares = (len(images),), (len(images), classes)
+        kind = self._loss.lower()
+        wanted = [numbers] if kind.startswith("sparse") else [shares] if kind.startswith("categ") else [numbers, shares]
+        if labels.shape not in wanted:
             raise UsageError(
-                f"labels of shape {labels.shape}: give one of {classes} classes an image, or one share each"
+                f"labels of shape {labels.shape} for {len(images)} images: {self._loss} takes shape "
+                f"{' or '.join(map(str, wanted))}"
             )
         if labels.ndim == 1 and classes > 1 and not (labels.min() >= 0 and labels.max() < classes):
             raise UsageError(f"labels from {labels.min()} to {labels.max()}: {self.source.name} has {classes} classes")
 
+    def _check_images(self, images: np.ndarray) -> None:
+        takes = self.source.input_shape[1:]
+        if images.shape[1:] != takes:
+            raise UsageError(f"images of shape {images.shape[1:]} do not fit {self.source.name}, which takes {takes}")
+
     def predict(self, images: np.ndarray) -> np.ndarray:
         """What the model makes of images, shape (n, height, width, channels)."""
+        self._check_images(images)
         self._call("predict", images)
         return np.load(self._folder / "predicted.npy", allow_pickle=False)
 
@@ -254,7 +264,7 @@ def prune(
     """Starts to prune a trained model: the smallest weights of convolutions and dense layers become zero.
 
     Args:
-        model: A functional Keras 3 model. Depthwise convolutions, few and small, are spared.
+        model: A functional Keras 3 model. Depthwise convolutions, few and small, are spared, and frozen layers.
         sparsity: Share of zeros in all layers together at the end, above 0 and below 1. In each it is that of its
             weights among the smallest of all at the start: less in a stem and a classifier, more where many are small.
         steps: Training steps over which the zeros grow to that share, fast first; train longer than that.
@@ -283,7 +293,7 @@ def cluster(model: keras.Model, clusters: int, *, keep: Literal["sparsity"] | No
     """Starts to cluster a trained model: the weights of a layer share a few values.
 
     Args:
-        model: A functional Keras 3 model. Depthwise convolutions and layers of fewer weights are spared.
+        model: A functional Keras 3 model. Depthwise convolutions, frozen layers and those of fewer weights are spared.
         clusters: Values a layer has, at least 2.
         keep: "sparsity" for zeros that are to stay zeros.
         seed: Seed of the other process.

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +27,7 @@ from export.environment import describe_environment
 from export.files import ensure_folder, replacing, write_json
 from export.flatbuffer import weigh
 from export.layers import in_float32
+from export.qat import check_layers
 from export.report.formats import titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
@@ -118,6 +119,7 @@ def compress(
     source = open_source(config.data or "", side)
     check_pixels(config.augment or (), source)
     data, calibration = hold(source, shape, count=CALIBRATION, seed=config.seed)
+    check_fine_tuning(model, config.method, source)
     if done := _open(out, path, config, resume=resume, overwrite=overwrite):
         return done
     named = predict_classes(model, data.x_test)
@@ -154,6 +156,19 @@ def compress(
     write_json(out / RESULTS, results)
     _remove_checkpoints(out)
     return rows
+
+
+def check_fine_tuning(model: keras.Model, methods: Sequence[str], data: Source) -> None:
+    """Checks what would stop a fine-tuning or the measuring after it, before anything is written.
+
+    Raises:
+        UsageError: If the model is no classifier of the data, or, for "qat", has a layer that is unknown there.
+    """
+    _gives_logits(model)
+    if data.classes > model.output_shape[-1]:
+        raise UsageError(f"{model.name} has {model.output_shape[-1]} classes, {data.name} has {data.classes}")
+    if "qat" in methods:
+        check_layers(model)
 
 
 def _open(out: Path, path: Path, config: CompressConfig, *, resume: bool, overwrite: bool) -> list[Compressed] | None:

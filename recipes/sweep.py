@@ -21,7 +21,7 @@ from export.recipe import mode_of, read_recipe
 from export.report.formats import NOT_MEASURED, count, milliseconds, percent, ratio, titled_table
 from export.runtimes.litert import ROUNDS
 from keras_resnets import UsageError
-from recipes.compress import CALIBRATION, completed, fine_tune
+from recipes.compress import CALIBRATION, check_fine_tuning, completed, fine_tune
 from recipes.config import CompressConfig
 from recipes.data import Dataset
 from recipes.progress import bar
@@ -88,8 +88,8 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     names = [path.resolve().parent.name for path in models]
     if not names or len(set(names)) < len(names):
         raise UsageError("name at least one model, and each in a folder of another name, by which the results are told")
-    configs = {path: completed(config, path) for path in models}
     trainings = {path: _read_training(path) for path in models}
+    configs = {path: completed(config, path) for path in models}
     target = ensure_folder(out) / "sweep.json"
     results = _read(target)
     given = [one.data or "" for one in configs.values()] + ([results["data"]] if results else [])
@@ -106,6 +106,7 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
         model = in_float32(load_model(path))
         check_exportable(model)
         source = open_source(name, model.input_shape[1])
+        check_fine_tuning(model, ("qat",) if engines else (), source)
         data, calibration = hold(source, model.input_shape[1:], count=CALIBRATION, seed=config.seed)
         results["test_images"] = len(data.x_test)
         measured = _sweep_one(model, folder, modes, engines, own, source, data, calibration)
@@ -116,9 +117,15 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
 
 def _read_training(path: Path) -> dict[str, Any]:
     """What `train` wrote beside a model."""
-    note: dict[str, Any] = json.loads(path.with_name("config.json").read_text())
-    if "model_sha256" in note:  # of another model, that was made smaller
-        raise UsageError(f"{path} is not a model as `keras-resnets train` leaves it, by the config.json beside it")
+    try:
+        note: dict[str, Any] = dict(json.loads(path.with_name("config.json").read_text()))
+    except (OSError, TypeError, ValueError):
+        note = {}
+    if "data" not in note or "model_sha256" in note:  # that of another model, which was made smaller
+        raise UsageError(
+            f"{path} is not a model as `keras-resnets train` leaves it, by the config.json beside it; `keras-resnets "
+            f"export` and `bench` take others, with --data"
+        )
     return note
 
 

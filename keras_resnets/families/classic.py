@@ -122,7 +122,7 @@ def centred(x: Any, kernel: int) -> tuple[Any, int]:
 
     Args:
         x: Image, shape (batch, height, width, channels).
-        kernel: Odd side of the convolution that follows, which pads by itself where half of it is missing on every side.
+        kernel: Odd side of the convolution that follows, which pads by itself where half of it is missing on all sides.
 
     Returns:
         The image, and the rows of zeros that the convolution adds on every side.

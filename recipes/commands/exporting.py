@@ -256,6 +256,8 @@ class Diagnose:
 
         if self.worst < 1:
             raise UsageError(f"--worst {self.worst}: list at least 1 layer")
+        if self.plot and self.plot.suffix not in (".png", ".svg", ".pdf"):
+            raise UsageError(f"--plot {self.plot}: give it the suffix .png, .svg or .pdf")
         model = load_model(self.model)
         check_exportable(model)
         _, picked = hold(open_source(self.data), model.input_shape[1:], count=self.images, seed=self.seed)

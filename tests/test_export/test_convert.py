@@ -234,6 +234,13 @@ def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
         ({"test": np.zeros((2, 16, 16, 3)), "labels": np.zeros((2, 1))}, r"labels of shape \(2, 1\): give one class"),
         ({"test": np.zeros((0, 16, 16, 3))}, "test images are none"),
         ({"calibration": np.full((2, 16, 16, 3), np.nan)}, "calibration images are infinite or NaN in places"),
+        (
+            {"test": np.zeros((2, 16, 16, 3)), "labels": np.array([0, 4])},
+            "labels from 0 to 4, and the model has 4 classes",
+        ),
+        ({"test": np.zeros((2, 16, 16, 3)), "labels": np.array([-1, 0])}, "labels from -1 to 0"),
+        ({"test": np.zeros((2, 16, 16, 3)), "labels": np.array(["a", "b"])}, "give whole numbers from 0"),
+        ({"test": np.full((2, 16, 16, 3), "a")}, "test images are of type <U1; give numbers"),
         ({"calibration": "digits"}, "calibration is an array of images or what pick_calibration returns, not 'digits'"),
     ],
 )
@@ -250,6 +257,30 @@ def test_a_model_of_unknown_size_is_refused(tmp_path):
     model = build_tiny("plain", input_shape=(None, None, 3))
     with pytest.raises(UsageError, match=f"layer {model.inputs[0].name} takes images of any size"):
         to_tflite(model, tmp_path / "a.tflite")
+
+
+@pytest.mark.once
+def test_two_modes_do_not_share_a_file(trained, tmp_path):
+    outs = {"float32": tmp_path / "a.tflite", "float16": tmp_path / "." / "a.tflite"}
+    with pytest.raises(UsageError, match="two modes would be written to one file"):
+        list(export_modes(trained, outs))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.once
+def test_what_is_infinite_in_a_model_does_not_stop_its_recipe(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.Flatten()(keras.ops.clip(inputs, 0.0, float("inf"))))
+    file = to_tflite(model, tmp_path / "a.tflite")
+    assert "Infinity" in json.dumps(read_recipe(file.path)["config"])
+
+
+@pytest.mark.once
+def test_a_loop_has_no_ranges(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.GRU(3)(keras.layers.Reshape((4, 4))(inputs)))
+    with pytest.raises(UsageError, match="use a mode that needs no images"):
+        to_tflite(model, tmp_path / "a.tflite", mode="int8", calibration=np.zeros((32, 4, 4, 1)))
 
 
 @pytest.mark.once
@@ -291,6 +322,25 @@ def test_user_layers_travel_to_the_converting_process(tmp_path, monkeypatch):
     file = to_tflite(keras.Model(inputs, outputs), tmp_path / "double.tflite")
     (output,) = LiteRT(file.path).predict(np.ones((1, 4, 4, 1)))
     assert output.tolist() == [2.0]
+
+
+def test_what_layers_are_built_with_travels_too(tmp_path, monkeypatch):
+    (tmp_path / "halving.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('user')\n"
+        "def half(x):\n"
+        "    return x / 2\n"
+        "@keras.saving.register_keras_serializable('user')\n"
+        "class Heavy(keras.regularizers.L2):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    halving = importlib.import_module("halving")
+    inputs = keras.Input((1, 1, 1))
+    dense = keras.layers.Dense(1, halving.half, kernel_initializer="ones", kernel_regularizer=halving.Heavy())
+    file = to_tflite(keras.Model(inputs, dense(keras.layers.Flatten()(inputs))), tmp_path / "half.tflite")
+    (output,) = LiteRT(file.path).predict(np.ones((1, 1, 1, 1)))
+    assert output.tolist() == [0.5]
 
 
 @pytest.mark.once
@@ -419,6 +469,19 @@ def test_a_model_of_mixed_precision_becomes_a_float32_file(tmp_path, data):
     file = to_tflite(model, tmp_path / "a.tflite", test=data.x_test)
     assert file.verification.max_error < 1e-4
     assert {layer.compute_dtype for layer in quantize_aware(model, data.x_train[:40]).layers} == {"float32"}
+    inputs = keras.Input((4, 4, 1))
+    scaled = keras.layers.Flatten(dtype="mixed_bfloat16")(
+        2 * inputs[:, ::2] / 3
+    )  # operations have no type of their own
+    file = to_tflite(keras.Model(inputs, keras.layers.Dense(2)(scaled)), tmp_path / "c.tflite")
+    assert file.verification.max_error < 1e-4
+
+    class Typeless(keras.layers.Layer):
+        def __init__(self, name=None):
+            super().__init__(name=name, dtype="mixed_bfloat16")
+
+    with pytest.raises(UsageError, match=r"typeless \(Typeless\) cannot be built in float32"):
+        to_tflite(keras.Model(model.input, Typeless(name="typeless")(model.output)), tmp_path / "d.tflite")
     code = keras.layers.Lambda(lambda x: x, name="code", dtype="mixed_bfloat16")(model.output)
     with pytest.raises(UsageError, match="code holds Python code"):
         to_tflite(keras.Model(model.input, code), tmp_path / "b.tflite")

@@ -124,6 +124,14 @@ def test_mistakes_are_one_line(trained, data, calibration, tmp_path):
         search_plan(trained, np.full((9, *data.image_shape), np.nan), data.x_test, data.y_test)
     with pytest.raises(UsageError, match="give one class an image"):
         search_plan(trained, calibration, data.x_test, data.y_test[:3])
+    with pytest.raises(UsageError, match="labels from 4 to 7, and the model has 4 classes"):
+        search_plan(trained, calibration, data.x_test, data.y_test + 4)
+    with pytest.raises(UsageError, match="budget=nan"):
+        search_plan(trained, calibration, data.x_test, data.y_test, budget=float("nan"))
+    infinite = data.x_test.astype("float32")
+    infinite[-1] = np.nan
+    with pytest.raises(UsageError, match="held-out images are infinite or NaN in places"):
+        search_plan(trained, calibration, infinite, data.y_test)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -78,10 +78,29 @@ def joined(x):
     return keras.layers.Concatenate()([keras.layers.Conv2D(4, 1, activation="relu")(x), keras.layers.Conv2D(4, 1)(x)])
 
 
+WIDE = keras.initializers.RandomNormal(0, 2, seed=0)  # so that images differ by more than rounding
+
 LAYERS = {
     "depthwise, dilated": lambda x: keras.layers.DepthwiseConv2D(3, dilation_rate=2)(x),
     "separable, dilated": lambda x: keras.layers.SeparableConv2D(8, 3, depth_multiplier=2, dilation_rate=2)(x),
     "separable, with an activation": lambda x: keras.layers.SeparableConv2D(8, 3, activation="relu")(x),
+    "hard sigmoid in front of a kernel": lambda x: keras.layers.Conv2D(8, 3)(
+        keras.layers.Conv2D(8, 3, activation="hard_sigmoid", kernel_initializer=WIDE)(x)
+    ),
+    "hard sigmoid in front of a kernel for each channel": lambda x: keras.layers.DepthwiseConv2D(3)(
+        keras.layers.Activation("hard_sigmoid")(keras.layers.Conv2D(8, 1, kernel_initializer=WIDE)(x))
+    ),
+    "hard swish in front of a kernel": lambda x: keras.layers.Conv2D(8, 1)(
+        keras.layers.Conv2D(8, 1, activation="hard_silu", kernel_initializer=WIDE)(x)
+    ),
+    "dense on every pixel": lambda x: keras.layers.Dense(8)(keras.layers.Conv2D(8, 1)(x)),
+    "names that are taken": lambda x: keras.layers.ReLU(name="a_relu")(
+        keras.layers.DepthwiseConv2D(1, name="b_depthwise")(
+            keras.layers.SeparableConv2D(8, 3, name="b", depthwise_initializer=WIDE)(
+                keras.layers.Conv2D(8, 1, activation="relu", name="a", kernel_initializer=WIDE)(x)
+            )
+        )
+    ),
     "silu": lambda x: keras.layers.Conv2D(8, 1, activation="silu")(x),
     "hard swish": lambda x: keras.layers.Activation("hard_silu")(x),
     "joined": joined,
@@ -129,6 +148,29 @@ def test_a_layer_under_rounding_is_the_layer_and_the_file_has_its_values(layer, 
     file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", test=images, min_agreement=0)
     assert file.verification.float_operations == 0
     assert file.verification.mean_error < 0.05 * between_images
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("activation", ["relu6", "hard_sigmoid"])
+def test_scores_keep_the_range_that_they_have(activation, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(5, activation)(pooled))
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    aware = quantize_aware(model, images)
+    expected = aware.predict(images, verbose=0)
+    file = to_tflite(aware, tmp_path / "a.tflite", mode="int8", io="int8", min_agreement=0)
+    noise = np.square(np.stack(list(LiteRT(file.path).predict(images))) - expected).sum()
+    assert noise < 1e-4 * np.square(expected).sum(), "40 dB"
+
+
+def test_an_activation_of_the_users_own_is_not_taken_for_one_of_its_name():
+    def relu(x):
+        return keras.ops.clip(x, 0, 0.3)
+
+    with pytest.raises(UsageError, match="activation other"):
+        quantize_aware(around(lambda x: keras.layers.Conv2D(8, 1, activation=relu)(x)), np.zeros((40, 8, 8, 3)))
 
 
 @pytest.mark.once
@@ -300,6 +342,17 @@ def test_mistakes_are_one_line(trained, aware, data, tmp_path):
     vectors = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     with pytest.raises(UsageError, match=r"norm \(BatchNormalization of vectors\)"):
         quantize_aware(keras.Model(inputs, vectors), np.zeros((2, 4, 4, 2), "float32"))
+    averaged = keras.layers.Average(name="mean")([keras.layers.Flatten()(inputs), keras.layers.Flatten()(inputs)])
+    with pytest.raises(UsageError, match=r"mean \(Average of vectors\)"):
+        quantize_aware(keras.Model(inputs, averaged), np.zeros((2, 4, 4, 2), "float32"))
+    adapted = around(lambda x: x)
+    adapted.layers[-1].enable_lora(2)
+    with pytest.raises(UsageError, match=r"\(Dense with LoRA or"):
+        quantize_aware(adapted, np.zeros((2, 8, 8, 3)))
+    with pytest.raises(UsageError, match=r"takes a Keras model, not 'a\.keras'"):
+        quantize_aware("a.keras", np.zeros((2, 8, 8, 3)))
+    with pytest.raises(UsageError, match="are no numbers"):
+        quantize_aware(trained, data.x_train[:8].astype(str))
     across = keras.layers.BatchNormalization(axis=1, name="across")(inputs)
     with pytest.raises(UsageError, match=r"across \(BatchNormalization over axis 1, not the channels\)"):
         quantize_aware(keras.Model(inputs, across), np.zeros((2, 4, 4, 2), "float32"))

@@ -122,6 +122,19 @@ def test_pruning_makes_zeros_and_leaves_the_source_alone(trained, pruned, data):
 
 
 @pytest.mark.once
+def test_frozen_layers_are_not_pruned(data):
+    model = build_tiny("plain")
+    model.get_layer("stem_conv").trainable = False
+    pruned = prune(model, 0.5, steps=1)
+    pruned.compile()
+    pruned.fit(data.x_train, data.y_train)
+    stripped = pruned.strip()
+    zeros = {layer.name: np.mean(layer.get_weights()[0] == 0) for layer in stripped.layers if "conv" in layer.name}
+    assert zeros.pop("stem_conv") == 0
+    assert min(zeros.values()) > 0
+
+
+@pytest.mark.once
 def test_pruning_two_of_four(trained, data):
     started = prune(trained, 0.5, steps=6, pattern=(2, 4))
     fine_tuned(started, data)
@@ -295,6 +308,9 @@ def test_mistakes(trained, data):
         cluster(keras.Model(inputs, keras.ops.add(inputs, 1.0)), 4)
     with pytest.raises(UsageError, match=r"functional model, .* not yet: give it an Input"):
         cluster(keras.Sequential([keras.layers.Flatten()]), 4)
+    wide = keras.Model(inputs, keras.layers.DepthwiseConv2D(1)(inputs))
+    with pytest.raises(UsageError, match="nothing to prune"):
+        prune(wide, 0.5, steps=1)
     normed = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.GroupNormalization(2)(inputs)))
     with pytest.raises(UsageError, match="group_normalization"):
         cluster(normed, 4)
@@ -314,8 +330,14 @@ def test_mistakes_in_training(trained, data, tmp_path):
         started.fit(data.x_train[:, :8, :8], data.y_train)
     with pytest.raises(UsageError, match=r"labels from 0 to 4: .* has 4 classes"):
         started.fit(data.x_train, np.where(data.y_train == 3, 4, data.y_train), batch_size=len(data.x_train))
-    with pytest.raises(UsageError, match=r"labels of shape \(32, 3\)"):
-        started.fit(data.x_train, np.eye(4)[data.y_train][:, :3])
+    with pytest.raises(UsageError, match=r"labels of shape \(32, 4\) .* sparse_categorical_crossentropy takes shape"):
+        started.fit(data.x_train, np.eye(4)[data.y_train])
+    with pytest.raises(UsageError, match=r"images of shape \(8, 8, 3\) do not fit"):
+        started.predict(data.x_train[:, :8, :8])
+    started.compile(loss=keras.losses.CategoricalCrossentropy())
+    with pytest.raises(UsageError, match=r"labels of shape \(32,\) .* CategoricalCrossentropy takes shape \(32, 4\)"):
+        started.fit(data.x_train, data.y_train)
+    started.compile()
     with pytest.raises(UsageError, match="end with strip"):
         to_tflite(started, tmp_path / "net.tflite", mode="int8")
     with pytest.raises(UsageError, match="or an object of a class of keras"):

@@ -143,6 +143,9 @@ def broken(tmp_path, blobs_file):
     np.savez(tmp_path / "keys.npz", images=data["x_train"])
     np.savez(tmp_path / "labels.npz", **data | {"y_test": data["y_test"] + 9})
     np.savez(tmp_path / "small.npz", **data | {key: data[key][:, :3, :3] for key in ("x_train", "x_test")})
+    five = {key: np.append(data[key], np.uint8(4)) for key in ("y_train", "y_test")}
+    five |= {key: np.concatenate([data[key], data[key][:1]]) for key in ("x_train", "x_test")}
+    np.savez(tmp_path / "five.npz", **five)
     np.savez(tmp_path / "grey.npz", **data | {key: data[key][..., :1] for key in ("x_train", "x_test")})
     (tmp_path / "broken.keras").write_text("no model")
     (tmp_path / "broken.tflite").write_text("no model")
@@ -194,6 +197,15 @@ MISTAKES = {
     ),
     "no photos": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8", "--photos", "none"], "no photos in none"),
     "diagnosis of nothing": (["diagnose", "MODEL", "no.tflite", "--data", "grey.npz"], "no file no.tflite"),
+    "plot of no kind": (
+        ["diagnose", "MODEL", "no.tflite", "--data", "grey.npz", "--plot", "a.txt"],
+        "--plot a.txt: give it the suffix .png, .svg or .pdf",
+    ),
+    "more classes than the model": (
+        ["compress", "MODEL", "--data", "five.npz", "--out", "x"],
+        "model has 4 classes, five.npz has 5",
+    ),
+    "nobody's model to sweep": (["sweep", "MODEL", "--out", "x"], "not a model as `keras-resnets train` leaves it"),
     "int8 without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8"], "needs training images"),
     "wrong data to export": (["export", "MODEL", "--out", "x.tflite", "--data", "grey.npz"], "do not fit"),
     "wrong suffix": (["export", "MODEL", "--out", "x"], "suffix .tflite"),
