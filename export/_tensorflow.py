@@ -68,6 +68,11 @@ def convert(
     for mode in modes:
         if mode.name == "float32":
             continue
+        if mode.calibrated and "WHILE" in describe(floats).operations:  # the converter's calibrator would crash
+            raise UsageError(
+                f"{model.name} holds a loop, as recurrent layers do, whose values cannot be read: build these with "
+                f"unroll=True, or use a mode that needs no images"
+            )
         made: dict[Engine, bytes] = {}
         for engine in mode.engines if learned is None else mode.engines[:1]:  # the converter takes no ranges
             try:

@@ -166,14 +166,7 @@ def _activations(
         interpreter.set_tensor(entry["index"], image[None].astype(np.float32))
         interpreter.invoke()
         for tensor in tensors:
-            try:
-                values = interpreter.get_tensor(tensor["index"])
-            except ValueError as error:  # as within the loop of a recurrent layer
-                raise UsageError(
-                    f"no values can be read of {tensor['name']}, so there is no range for it: use a mode that needs no "
-                    f"images"
-                ) from error
-            yield tensor["index"], tensor["name"], np.atleast_1d(values)
+            yield tensor["index"], tensor["name"], np.atleast_1d(interpreter.get_tensor(tensor["index"]))
 
 
 def _computed(data: bytes) -> set[int]:

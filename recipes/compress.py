@@ -24,7 +24,7 @@ from export import (
 )
 from export.convert import check_exportable, predict_classes
 from export.environment import describe_environment
-from export.files import ensure_folder, replacing, write_json
+from export.files import replacing, write_json
 from export.flatbuffer import weigh
 from export.layers import in_float32
 from export.qat import check_layers
@@ -111,7 +111,7 @@ def compress(
     model = in_float32(load_model(path))
     check_exportable(model)
     config = completed(config, path)
-    out = ensure_folder(out or path.parent / "-".join(config.method))
+    out = out or path.parent / "-".join(config.method)
     if out.resolve() in (path.parent.resolve(), path.resolve().parent):
         raise UsageError(f"--out {out} is the folder of the model itself; choose another")
     environment = describe_environment()  # before the load is our own

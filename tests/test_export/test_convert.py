@@ -480,6 +480,9 @@ def test_a_model_of_mixed_precision_becomes_a_float32_file(tmp_path, data):
         def __init__(self, name=None):
             super().__init__(name=name, dtype="mixed_bfloat16")
 
+        def call(self, x):
+            return x
+
     with pytest.raises(UsageError, match=r"typeless \(Typeless\) cannot be built in float32"):
         to_tflite(keras.Model(model.input, Typeless(name="typeless")(model.output)), tmp_path / "d.tflite")
     code = keras.layers.Lambda(lambda x: x, name="code", dtype="mixed_bfloat16")(model.output)

@@ -203,7 +203,7 @@ MISTAKES = {
     ),
     "more classes than the model": (
         ["compress", "MODEL", "--data", "five.npz", "--out", "x"],
-        "model has 4 classes, five.npz has 5",
+        "resnet20 has 4 classes, five.npz has 5",
     ),
     "nobody's model to sweep": (["sweep", "MODEL", "--out", "x"], "not a model as `keras-resnets train` leaves it"),
     "int8 without data": (["export", "MODEL", "--out", "x.tflite", "--mode", "int8"], "needs training images"),
