@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-test ## Check style, types and the direction of imports
 pytest: $(VENV)/.installed-test ## Run the suite once a backend (BACKENDS=jax for one)
 	@set -e; marks=; for backend in $(BACKENDS); do \
 		echo "== $$backend$${marks:+, without the tests that say the same on every backend}"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --quiet -m "$$marks"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n 2 --dist worksteal --quiet -m "$$marks"; \
 		marks="not once"; \
 	done
 

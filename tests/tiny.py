@@ -16,6 +16,25 @@ TINY: dict[str, oracles.Case] = {
     for key, case in importlib.import_module(f"oracles.{module.name}").CASES.items()
 }
 
+FIRST = {get_variant(TINY[key].name).spec.family: key for key in sorted(TINY, reverse=True)}.values()  # of each family
+# One of each kind of layer that rounding has a rule of its own for.
+ROUNDED = (
+    "alexnet",  # local response normalisation
+    "cifar_a",  # zero-padded shortcut
+    "densenet_bc",  # BatchNorm before the convolution, concatenation
+    "fractal_two_columns",  # average of paths
+    "googlenet_torchvision",
+    "mobilenetv3_cifar",  # hard swish, squeeze-excite
+    "preact",
+    "resnext",
+    "se_basic",
+    "shufflenetv1",
+    "shufflenetv2_imagenet",  # split, shuffle
+    "squeezenet1_1",
+    "vgg_bn",
+    "xception",  # separable convolutions
+)
+
 
 def build_tiny(key: str, **options) -> keras.Model:
     case = TINY[key]

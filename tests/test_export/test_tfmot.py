@@ -11,31 +11,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from tiny import TINY, build_tiny
+from tiny import ROUNDED, TINY, build_tiny
 
 from export import TfmotModel, cluster, prune, quantize_aware, to_tflite
 from export.flatbuffer import operations, weigh
 from export.recipe import read_recipe
 from keras_resnets import UsageError
 from keras_resnets.layers import LocalResponseNorm
-
-# One of each kind of layer that rounding has a rule of its own for.
-ROUNDED = (
-    "alexnet",  # local response normalisation
-    "cifar_a",  # zero-padded shortcut
-    "densenet_bc",  # BatchNorm before the convolution, concatenation
-    "fractal_two_columns",  # average of paths
-    "googlenet_torchvision",
-    "mobilenetv3_cifar",  # hard swish, squeeze-excite
-    "preact",
-    "resnext",
-    "se_basic",
-    "shufflenetv1",
-    "shufflenetv2_imagenet",  # split, shuffle
-    "squeezenet1_1",
-    "vgg_bn",
-    "xception",  # separable convolutions
-)
 
 
 def kernels(model):

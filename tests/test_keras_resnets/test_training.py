@@ -3,11 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from tiny import TINY, build_tiny, randomize, run
-
-from keras_resnets import get_variant
-
-FIRST = {get_variant(TINY[key].name).spec.family: key for key in sorted(TINY, reverse=True)}.values()  # of each family
+from tiny import FIRST, TINY, build_tiny, randomize, run
 
 
 @pytest.mark.parametrize(

@@ -353,6 +353,7 @@ def test_weights_come_back_from_a_path(tmp_path):
         build_tiny("cifar_b", weights=path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("key", sorted(TINY))
 def test_a_network_without_its_top_takes_the_weights_of_one_with(key, tmp_path):
     whole = randomize(build_tiny(key))
