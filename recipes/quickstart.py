@@ -13,7 +13,8 @@ from export.report.formats import count, counted
 from export.results import Results
 from export.runtimes.litert import OnLiteRT
 from keras_resnets import UsageError, get_variant
-from recipes.bench import Candidate, describe_file, measure_on
+from recipes.bench import measure_on
+from recipes.candidates import Candidate, describe_file
 from recipes.config import TrainConfig
 from recipes.data import Dataset, load
 from recipes.plots import draw_curves

@@ -15,7 +15,8 @@ from export.runtimes import Runtime
 from export.runtimes.litert import LiteRT
 from keras_resnets import UsageError, get_variant
 from recipes import bench as module
-from recipes.bench import SPREAD, SUITES, bench, choose_runtimes, suite
+from recipes.bench import SUITES, bench, choose_runtimes, suite
+from recipes.candidates import SPREAD
 from recipes.data import load
 
 pytestmark = pytest.mark.once
@@ -141,7 +142,7 @@ def test_a_mode_that_fails_leaves_the_others(trained, data, tmp_path, monkeypatc
             raise UsageError("not today")
         return real(model, out, mode=mode, **options)
 
-    monkeypatch.setattr("recipes.bench.to_tflite", refuse)
+    monkeypatch.setattr("recipes.candidates.to_tflite", refuse)
     results = run([tmp_path / "a.keras"], tmp_path, source=str(data.name), modes=("float32", "int8"))
     assert [entry.mode for entry in results.entries] == ["int8, uint8 io"]
     assert [(one.name, one.reason) for one in results.rejected] == [(f"{tmp_path / 'a.keras'} float32", "not today")]
