@@ -128,15 +128,37 @@ class TfmotModel:
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
         for _ in range(epochs):
             steps = []
-            for images, labels in _batches(x, y, batch_size, self._random):
-                self._check_batch(images, labels)
-                steps.append(self._call("train", images, labels))
+            for step in self._train(_batches(x, y, batch_size, self._random)):
+                steps.append(step)
                 on_step()
             for key, values in history.items():
                 values.append(float(np.mean([step[key] for step in steps])))
             if not np.isfinite(history["loss"][-1]):
                 raise UsageError(f"{self.source.name} diverged; lower the learning rate")
         return history
+
+    def _train(self, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[dict[str, float]]:
+        """Loss and accuracy of each step, which the other process computes while the next batch is made here."""
+        is_training = False
+        try:
+            for images, labels in batches:
+                if is_training:
+                    step, is_training = self._answer(), False
+                    yield step
+                self._check_batch(images, labels)
+                self._send("train", images, labels)
+                is_training = True
+            if is_training:
+                step, is_training = self._answer(), False
+                yield step
+        except Exception:  # in making the next batch
+            if is_training and self._end.alive:
+                self._answer()  # of the step, or it would be that of the next call
+            raise
+        except BaseException:
+            if is_training:
+                self._end()
+            raise
 
     def _check_compiled(self) -> None:
         if not self._compiled:
@@ -215,6 +237,10 @@ class TfmotModel:
         return (self._folder / "int8.tflite").read_bytes()
 
     def _call(self, call: str, *arrays: np.ndarray, **options: Any) -> Any:
+        self._send(call, *arrays, **options)
+        return self._answer()
+
+    def _send(self, call: str, *arrays: np.ndarray, **options: Any) -> None:
         if not self._end.alive:
             raise UsageError("the training process has ended; start anew")
         described = [{"dtype": str(array.dtype), "shape": array.shape} for array in arrays]
@@ -226,25 +252,28 @@ class TfmotModel:
             with contextlib.suppress(BrokenPipeError):  # that there is no answer says more
                 pipe.write(content)
                 pipe.flush()
-            return self._answer()
-        except UsageError:
-            raise
-        except BaseException:  # broken off: what comes next would be the answer to this
+        except BaseException:  # broken off: half of a message would be taken for the next
             self._end()
             raise
 
     def _answer(self) -> Any:
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101 - for mypy: it was asked for
-        line = pipe.readline()
-        reply = json.loads(line) if line else {"error": "it ended without an answer"}
-        if "mistake" in reply:
-            raise UsageError(reply["mistake"])
-        if "error" in reply:
-            self._log.flush()
-            log = (self._folder / "log.txt").read_text()[-LOG_TAIL:]
-            raise RuntimeError(f"the process of tensorflow-model-optimization failed: {reply['error']}\n{log}")
-        return reply["answer"]
+        try:
+            line = pipe.readline()
+            reply = json.loads(line) if line else {"error": "it ended without an answer"}
+            if "mistake" in reply:
+                raise UsageError(reply["mistake"])
+            if "error" in reply:
+                self._log.flush()
+                log = (self._folder / "log.txt").read_text()[-LOG_TAIL:]
+                raise RuntimeError(f"the process of tensorflow-model-optimization failed: {reply['error']}\n{log}")
+            return reply["answer"]
+        except UsageError:
+            raise
+        except BaseException:  # broken off: what comes next would be the answer to this
+            self._end()
+            raise
 
 
 def _check_model(model: keras.Model) -> None:

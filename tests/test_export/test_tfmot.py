@@ -380,6 +380,35 @@ def test_a_process_that_is_broken_off_says_so(trained, data):
         started.strip()
 
 
+class Breaking(keras.utils.PyDataset):
+    """Batches, of which the third cannot be made."""
+
+    def __init__(self, data, error):
+        super().__init__()
+        self._data, self._error = data, error
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise self._error
+        return self._data.x_train[:8], self._data.y_train[:8]
+
+
+@pytest.mark.once
+def test_a_batch_that_cannot_be_made_leaves_a_process_in_step(trained, data):
+    started = cluster(trained, 4)
+    started.compile()
+    with pytest.raises(ValueError, match="no such image"):
+        started.fit(Breaking(data, ValueError("no such image")))
+    assert started.predict(data.x_test).shape == (len(data.x_test), 4)
+    with pytest.raises(KeyboardInterrupt):
+        started.fit(Breaking(data, KeyboardInterrupt()))
+    with pytest.raises(UsageError, match="start anew"):
+        started.predict(data.x_test)
+
+
 @pytest.mark.once
 def test_separable_convolutions_are_pruned(data):
     model = build_tiny("xception")
