@@ -100,7 +100,8 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
             integer kernel, as a product with a hard sigmoid. The other BatchNorms are frozen.
 
     Raises:
-        UsageError: If a layer with weights to train is of a kind that tf_keras does not have.
+        UsageError: If a layer with weights to train is of a kind that tf_keras does not have, or takes several inputs
+            in another way than as one list.
     """
     _own.clear()
     by_name = {layer.name: layer for layer in model.layers}
@@ -118,7 +119,8 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
         given = _tensors(node["args"] or [node["kwargs"].get("inputs")], tensors)
         if len(given) != 1 or given[0] is None:
             raise UsageError(
-                f"{layer.name} ({type(layer).__name__}) takes several inputs, which no way is known to rebuild"
+                f"{layer.name} ({type(layer).__name__}) is called with several inputs or by keyword, which no layer "
+                f"of tf_keras is"
             )
         (arguments,) = given
         function = _for_rounding(layer, foldable) if for_rounding else None
@@ -160,8 +162,8 @@ def _twin(layer: keras.layers.Layer) -> Callable[[Any], Any]:
         return lambda x: Keras3(name=f"{layer.name}_activation")(_copied(layer, activation="linear")(x))
     if layer.trainable_weights:
         raise UsageError(
-            f"{layer.name} ({type(layer).__name__}) has weights, and no way is known to rebuild it in tf_keras; "
-            f"write the layers of a model within a model into the model itself"
+            f"{layer.name} ({type(layer).__name__}) has weights, and no way is known to rebuild it in tf_keras"
+            + ("; write its layers into the model itself" if isinstance(layer, keras.Model) else "")
         )
     _own[layer.name] = layer
     return lambda x: Keras3(name=layer.name)(x)

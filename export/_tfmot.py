@@ -99,7 +99,7 @@ def _shares(model: tf_keras.Model, sparsity: float) -> dict[str, float]:
         if isinstance(layer, KINDS) and layer.trainable
     }
     if not kernels:
-        raise UsageError(f"{model.name} has nothing to prune: depthwise convolutions and frozen layers are spared")
+        raise UsageError(f"{model.name} has nothing to prune: depthwise and frozen layers are spared")
     threshold = np.quantile(np.concatenate([one.ravel() for one in kernels.values()]), sparsity)
     return {name: min(float(np.mean(one <= threshold)), MOST_ZEROS) for name, one in kernels.items()}
 
@@ -117,6 +117,10 @@ class Clustered:
         if keep == "sparsity":
             cluster, options["preserve_sparsity"] = cluster_experimental.cluster_weights, True
 
+        rebuilt = _bridge.rebuild(model)
+        if not any(isinstance(layer, KINDS) and layer.trainable for layer in rebuilt.layers):
+            raise UsageError(f"{model.name} has nothing to cluster: depthwise and frozen layers are spared")
+
         def wrap(layer: Any) -> Any:
             if not isinstance(layer, KINDS) or not layer.trainable:
                 return layer
@@ -125,7 +129,7 @@ class Clustered:
             layer.trainable = layer.trainable and not keep  # it would lose its zeros
             return layer
 
-        self.model = tf_keras.models.clone_model(_bridge.rebuild(model), clone_function=wrap)
+        self.model = tf_keras.models.clone_model(rebuilt, clone_function=wrap)
 
     def stripped(self) -> tf_keras.Model:
         """The model with the shared values in its weights."""

@@ -118,8 +118,8 @@ def check_labels(images: np.ndarray, labels: np.ndarray, classes: int | None = N
         )
     if classes is None:
         return
-    if labels.dtype.kind not in "biu":
-        raise UsageError(f"labels of type {labels.dtype}: give whole numbers from 0")
+    if labels.dtype.kind not in "biuf" or not (labels == np.rint(labels)).all():
+        raise UsageError(f"labels of type {labels.dtype} that are no whole numbers; give classes, from 0")
     most = max(classes, 2)  # a single score tells two classes apart
     if labels.min() < 0 or labels.max() >= most:
         raise UsageError(

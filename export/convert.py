@@ -329,7 +329,7 @@ def check_images(model: keras.Model, name: str, images: np.ndarray) -> None:
         UsageError: If they do not have its input's shape, there is none, or a pixel is infinite or NaN.
     """
     _check_fit(model, name, images)
-    if images.dtype.kind not in "biuf":
+    if images.dtype.kind in "OSU":
         raise UsageError(f"{name} images are of type {images.dtype}; give numbers")
     if not len(images) or not np.isfinite(images).all():
         raise UsageError(f"{name} images are {'infinite or NaN in places' if len(images) else 'none'}")

@@ -22,11 +22,19 @@ def layer_modules(model: keras.Model) -> list[str]:
     modules = {type(layer).__module__: type(layer).__name__ for layer in iter_layers(model)}
     registered = keras.saving.get_custom_objects()
     for layer in iter_layers(model):
-        words = {word for word in keras.tree.flatten(layer.get_config()) if isinstance(word, str)}
-        modules |= {registered[word].__module__: registered[word].__name__ for word in words & registered.keys()}
+        for name in _registered_names(layer.get_config()) & registered.keys():
+            modules[registered[name].__module__] = getattr(registered[name], "__name__", name)
     if "__main__" in modules:
         raise UsageError(f"{model.name} has {modules['__main__']}, defined in a script; move it into a module")
     return sorted(module for module in modules if module.split(".")[0] != "keras")
+
+
+def _registered_names(config: Any) -> set[str]:
+    """The names under which the parts of a configuration say that they are registered."""
+    if isinstance(config, dict):
+        own = {name for key in ("registered_name", "config") if isinstance(name := config.get(key), str)}
+        return own.union(*map(_registered_names, config.values()))
+    return set().union(*map(_registered_names, config)) if isinstance(config, list | tuple) else set()
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -120,8 +128,11 @@ def activation_name(layer: keras.layers.Layer) -> str:
     function = getattr(layer, "activation", None)
     if not function:
         return "linear"
-    name = str(getattr(function, "__name__", "other"))
-    return name if getattr(keras.activations, name, None) is function else "other"  # a user's own may be called so
+    name = str(getattr(function, "__name__", type(function).__name__))
+    is_keras_s = any(getattr(module, name, None) is function for module in (keras.activations, keras.ops))
+    return (
+        name if is_keras_s else f"{name} of {getattr(function, '__module__', 'its own')}"
+    )  # it may be another function
 
 
 def scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -143,14 +143,14 @@ class TfmotModel:
         try:
             for images, labels in batches:
                 if is_training:
-                    step, is_training = self._answer(), False
-                    yield step
+                    is_training = False
+                    yield self._answer()
                 self._check_batch(images, labels)
                 self._send("train", images, labels)
                 is_training = True
             if is_training:
-                step, is_training = self._answer(), False
-                yield step
+                is_training = False
+                yield self._answer()
         except Exception:  # in making the next batch
             if is_training and self._end.alive:
                 self._answer()  # of the step, or it would be that of the next call

@@ -159,10 +159,10 @@ def compress(
 
 
 def check_fine_tuning(model: keras.Model, methods: Sequence[str], data: Source) -> None:
-    """Checks what would stop a fine-tuning or the measuring after it, before anything is written.
+    """Checks, before anything is written, that a model is a classifier of the data, and that "qat" knows its layers.
 
     Raises:
-        UsageError: If the model is no classifier of the data, or, for "qat", has a layer that is unknown there.
+        UsageError: If it is not, or a layer is unknown there.
     """
     _gives_logits(model)
     if data.classes > model.output_shape[-1]:

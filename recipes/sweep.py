@@ -90,7 +90,7 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
         raise UsageError("name at least one model, and each in a folder of another name, by which the results are told")
     trainings = {path: _read_training(path) for path in models}
     configs = {path: completed(config, path) for path in models}
-    target = ensure_folder(out) / "sweep.json"
+    target = out / "sweep.json"
     results = _read(target)
     given = [one.data or "" for one in configs.values()] + ([results["data"]] if results else [])
     sources = {str(Path(one)) for one in given}  # a folder may be written with a slash after it
@@ -102,11 +102,11 @@ def sweep(models: Sequence[Path], modes: Sequence[str], engines: Sequence[str], 
     (name,) = sources
     results = results or {"schema": SCHEMA, "data": name, "models": {}}
     for path, own in configs.items():
-        folder = ensure_folder(out / path.resolve().parent.name)
         model = in_float32(load_model(path))
         check_exportable(model)
         source = open_source(name, model.input_shape[1])
         check_fine_tuning(model, ("qat",) if engines else (), source)
+        folder = ensure_folder(out / path.resolve().parent.name)
         data, calibration = hold(source, model.input_shape[1:], count=CALIBRATION, seed=config.seed)
         results["test_images"] = len(data.x_test)
         measured = _sweep_one(model, folder, modes, engines, own, source, data, calibration)

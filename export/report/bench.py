@@ -250,13 +250,15 @@ def _fields(prefix: str, source: object, names: str) -> dict[str, Any]:
     return {f"{prefix}{name}": getattr(source, name, None) for name in names.split()}
 
 
-def terminal_table(results: Results, shown: Sequence[Column]) -> Table:
+def terminal_table(results: Results, shown: Sequence[Column], title: str | None = None) -> Table:
     """Columns of the results as a table for the terminal; why something was not measured stands below it."""
     notes, entries = _notes(results.entries), results.entries
     lines = [f"({number}) {title}: {reason}" for (title, reason), number in notes.items()]
     lines += [f"not measured: {one.name}: {one.reason}" for one in results.rejected]
     lines += filter(None, [say_untrained(entries)])
     table = Table(
+        title=title,
+        title_justify="left",
         box=rich.box.SIMPLE_HEAD,
         padding=0,  # the box itself puts a space between columns
         caption=Text("\n".join(lines)) if lines else None,

@@ -26,9 +26,11 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def explain(child: subprocess.CompletedProcess[str]) -> str:
     """Why such a program failed: its last line, or what else is known."""
+    said = child.stderr.strip()
     if child.returncode < 0:
-        return f"crashes ({signal.Signals(-child.returncode).name}) without saying why"
-    lines = (child.stderr.strip() or child.stdout.strip()).splitlines()
+        crash = f"crashes ({signal.Signals(-child.returncode).name})"
+        return f"{crash}: {said.splitlines()[-1].strip()}" if said else f"{crash} without saying why"
+    lines = (said or child.stdout.strip()).splitlines()
     return lines[-1].strip() if lines else f"exit status {child.returncode}"
 
 

@@ -256,7 +256,7 @@ class Diagnose:
 
         if self.worst < 1:
             raise UsageError(f"--worst {self.worst}: list at least 1 layer")
-        if self.plot and self.plot.suffix not in (".png", ".svg", ".pdf"):
+        if self.plot and self.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"--plot {self.plot}: give it the suffix .png, .svg or .pdf")
         model = load_model(self.model)
         check_exportable(model)

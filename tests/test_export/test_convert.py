@@ -197,7 +197,7 @@ def test_what_goes_in_and_out_is_told(tmp_path):
         (keras.Model(image, {"scores": flat}), "names them in a dictionary"),
         (keras.Model([image, vector], flat), "has 2 and 1"),
         (keras.Model(vector, keras.layers.Dense(3)(vector)), r"goes from \(20,\) to \(3,\)"),
-        (keras.Model(image, keras.layers.Flatten(name="two words")(image)), "no layer called 'two words'"),
+        (keras.Model(image, keras.layers.Flatten(name="two words")(image)), "no model or layer called 'two words'"),
     ):
         with pytest.raises(UsageError, match=message):
             to_tflite(model, tmp_path / "a.tflite")
@@ -239,7 +239,7 @@ def test_an_operation_that_litert_lacks_is_one_line(tmp_path):
             "labels from 0 to 4, and the model has 4 classes",
         ),
         ({"test": np.zeros((2, 16, 16, 3)), "labels": np.array([-1, 0])}, "labels from -1 to 0"),
-        ({"test": np.zeros((2, 16, 16, 3)), "labels": np.array(["a", "b"])}, "give whole numbers from 0"),
+        ({"test": np.zeros((2, 16, 16, 3)), "labels": np.array(["a", "b"])}, "that are no whole numbers"),
         ({"test": np.full((2, 16, 16, 3), "a")}, "test images are of type <U1; give numbers"),
         ({"calibration": "digits"}, "calibration is an array of images or what pick_calibration returns, not 'digits'"),
     ],

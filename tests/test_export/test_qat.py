@@ -169,8 +169,10 @@ def test_an_activation_of_the_users_own_is_not_taken_for_one_of_its_name():
     def relu(x):
         return keras.ops.clip(x, 0, 0.3)
 
-    with pytest.raises(UsageError, match="activation other"):
+    with pytest.raises(UsageError, match="activation relu of test_qat"):
         quantize_aware(around(lambda x: keras.layers.Conv2D(8, 1, activation=relu)(x)), np.zeros((40, 8, 8, 3)))
+    same = around(lambda x: keras.layers.Conv2D(8, 1, activation=keras.ops.relu)(x))
+    assert quantize_aware(same, np.zeros((40, 8, 8, 3), "float32")).built
 
 
 @pytest.mark.once

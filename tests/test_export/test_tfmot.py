@@ -290,6 +290,10 @@ def test_mistakes(trained, data):
         cluster(keras.Model(inputs, keras.ops.add(inputs, 1.0)), 4)
     with pytest.raises(UsageError, match=r"functional model, .* not yet: give it an Input"):
         cluster(keras.Sequential([keras.layers.Flatten()]), 4)
+    frozen = build_tiny("plain")
+    frozen.trainable = False
+    with pytest.raises(UsageError, match="nothing to cluster"):
+        cluster(frozen, 4)
     wide = keras.Model(inputs, keras.layers.DepthwiseConv2D(1)(inputs))
     with pytest.raises(UsageError, match="nothing to prune"):
         prune(wide, 0.5, steps=1)
