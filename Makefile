@@ -68,6 +68,7 @@ MATCHED := $(foreach name,mobilenetv2 shufflenetv2,runs/matched/$(name)_x0_5_cif
 TRAINED := resnet8 resnet20 mobilenetv2_x0_5_cifar shufflenetv2_x0_5_cifar
 BRIEF := seresnet20 preactresnet20 mobilenetv3small_cifar densenetbc40_12
 R20 := runs/trained/resnet20
+LONG := --epochs 20 --learning-rate 0.005
 MODELS := $(foreach name,$(TRAINED),runs/trained/$(name)/model.keras)
 
 runs/trained/%/model.keras: | $(VENV)/.installed-test
@@ -81,8 +82,8 @@ edge: $(VENV)/.installed-test $(MODELS) ## Train on CIFAR-10, quantize in every 
 	$(BIN)/keras-resnets sweep $(MODELS) --out runs/edge/sweep \
 		--modes float32 float16 dynamic int8 int16x8 int8-weights int4-weights
 	$(BIN)/keras-resnets sweep $(foreach name,$(BRIEF),runs/edge/$(name)/model.keras) --out runs/edge/sweep
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 --epochs 10 --out $(R20)/prune50
-	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 --epochs 16 --out $(R20)/prune75
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.5 $(LONG) --out $(R20)/prune50
+	$(BIN)/keras-resnets compress $(R20)/model.keras --sparsity 0.75 $(LONG) --out $(R20)/prune75
 	$(BIN)/keras-resnets compress $(R20)/model.keras --method cluster --epochs 1 --learning-rate 0.002 --out $(R20)/cluster16
 	cp runs/edge/sweep/sweep.json recipes/results/
 	set -e; for name in prune50 prune75 cluster16; do \

@@ -191,13 +191,14 @@ def compress() -> str:
     lines = ["| network | Keras | file | epochs | bytes | gzip | non-zero | values | accuracy | agreement | p50 ms |"]
     lines.append("| :-- | --: | :-- | --: | --: | --: | --: | --: | --: | --: | --: |")
     seen = set()
-    for path in COMPRESSED:
-        results = json.loads(path.read_text())
+    found = (json.loads(path.read_text()) for path in COMPRESSED)
+    for results in sorted(found, key=lambda one: -one["keras_accuracy"]):
+        network = results["model"], results["keras_accuracy"]
         for row in (Compressed(**one) for one in results["files"]):
             label, is_original = label_of(results, row), row.name.startswith("original")
-            if is_original and results["model"] in seen:
+            if is_original and network in seen:
                 continue
-            seen.add(results["model"])
+            seen.add(network)
             lines.append(
                 f"| {results['model']} | {results['keras_accuracy']:.2%} | {label} | "
                 f"{'' if is_original else results['config']['epochs']} | {row.bytes:,} | {row.gzip_bytes:,} | "
