@@ -128,7 +128,7 @@ def test_quickstart_leaves_report_results_and_files(cli, blobs_file, tmp_path):
             assert figure in printed
         assert (entry.float_operations == 0) == (entry.mode == "int8")
     page = (out / "report.html").read_text()
-    assert "(96 images of 16x16x3) for 2 epochs with seed 5, and exported 4 ways." in page
+    assert "(96 images of 16x16x3) for 2 epochs with seed 5, and exported 4 ways; timed in LiteRT" in page
     assert page.count("data:image/svg+xml") == 1  # the training's curves
     assert "Accuracy against latency" in page
     code, printed, err = cli("choose", out / "results.json", "--max-bytes", "10M")
