@@ -119,8 +119,8 @@ def rebuild(model: keras.Model, *, for_rounding: bool = False) -> tf_keras.Model
         given = _tensors(node["args"] or [node["kwargs"].get("inputs")], tensors)
         if len(given) != 1 or given[0] is None:
             raise UsageError(
-                f"{layer.name} ({type(layer).__name__}) is called with several inputs or by keyword, which no layer "
-                f"of tf_keras is"
+                f"{layer.name} ({type(layer).__name__}) is called with several inputs or by keyword, and no way is "
+                f"known to rebuild that in tf_keras"
             )
         (arguments,) = given
         function = _for_rounding(layer, foldable) if for_rounding else None

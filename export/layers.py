@@ -130,9 +130,7 @@ def activation_name(layer: keras.layers.Layer) -> str:
         return "linear"
     name = str(getattr(function, "__name__", type(function).__name__))
     is_keras_s = any(getattr(module, name, None) is function for module in (keras.activations, keras.ops))
-    return (
-        name if is_keras_s else f"{name} of {getattr(function, '__module__', 'its own')}"
-    )  # it may be another function
+    return name if is_keras_s else f"{name} of {function.__module__}"  # a user's own may be called so
 
 
 def scale_and_shift(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
